@@ -19,6 +19,7 @@ from recon_cli.auditing.probes import Elements, benign, data_of, gradients, unif
 from recon_cli.auditing.reach.asking import content_of
 from recon_cli.auditing.reach.recording import TORCH, Operation, Recorder, operations, shortened
 from recon_cli.auditing.reach.roles import BoundNumber, Pair
+from recon_cli.auditing.restoring import folder
 from recon_cli.identity.regions import Interval
 
 Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
@@ -207,4 +208,4 @@ def defined_at(code: object, files: Mapping[str, str]) -> str:
     file = "" if plain is None else plain.co_filename
     if plain is None or file.startswith((OURS, TORCH)) or file not in files and not Path(file).exists():
         return ""
-    return f"{files.get(file) or shortened(file)}:{plain.co_firstlineno}"
+    return f"{files.get(file) or shortened(file, folder())}:{plain.co_firstlineno}"

@@ -110,7 +110,7 @@ def alone(leave: Callable[[int], None] = os._exit, own: Callable[[], int] = os.g
 
 
 @contextlib.contextmanager
-def limited(timeout: float | None) -> Iterator[None]:
+def limited(timeout: float | None, late: ReconError | None = None) -> Iterator[None]:
     """Give up after some seconds, by an alarm that comes again where it is swallowed; tell a Ctrl-C from a KeyboardInterrupt.
 
     Where the system has signals, on the main thread; elsewhere it takes as long as it takes.
@@ -130,7 +130,7 @@ def limited(timeout: float | None) -> Iterator[None]:
             yield
         except OutOfTime:
             assert timeout is not None
-            raise timeout_error(timeout) from None
+            raise late or timeout_error(timeout) from None
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ from recon_cli.training.average import Average
 from recon_cli.training.figures import CHUNK, Epoch, look, measured, total
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, NoiseRule, still
-from recon_cli.training.optimizers import optimizer_of, step
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
 from recon_cli.training.validation import Validation
@@ -66,7 +65,7 @@ class State:
 
     def __init__(self, model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> None:
         self.model, self.noise, self.rows, self.settings, self.asked = model, noise, rows, settings, settings
-        self.optimizer = optimizer_of(model, noise, settings)
+        self.optimizer = settings.optimizer_of(model, noise)
         self.loss = likelihoods.loss(settings.loss) if settings.loss else None
         self.parameters = [part for group in self.optimizer.param_groups for part in group["params"]]
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
@@ -104,7 +103,7 @@ class State:
         with self.model.stepping(self.settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
             self.trace[self.at] = self.descend(x, eps)
         self.scheduler(self.epoch * self.steps + self.at)
-        step(self.optimizer)
+        self.optimizer.step()
         self.at += 1
         self.average(self.epoch * self.steps + self.at)
 

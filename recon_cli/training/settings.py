@@ -17,13 +17,14 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.likelihoods._by_decoder import by_network, levels_by_network
 from recon_cli.models._options import Domain, Keywords, Options, outside, spelled
+from recon_cli.runtime.optimizers import bare, optimizers
 from recon_cli.sources import ReadKeywords, ReadOptions
-from recon_cli.training.optimizers import bare, optimizers
 from recon_cli.training.schedules import Schedule
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from torch import nn
     from typing_extensions import Unpack
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -111,6 +112,17 @@ class Settings(Options):
         """Return the optimizer of some parameters, or of groups of them."""
         options: dict[str, Any] = {"lr": self.lr, **self.optimizer_options, **more}
         return bare(self.optimizer_class)(parameters, **options)
+
+    def optimizer_of(self, model: nn.Module, noise: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer that was asked for, over network and noise; no weight decay pulls the noise towards 1."""
+        groups: list[dict[str, Any]] = [{"params": [*model.parameters()]}]
+        takes = inspect.signature(self.optimizer_class).parameters
+        if "weight_decay" in takes and self.optimizer_options.get("weight_decay", takes["weight_decay"].default):
+            groups.append({"params": [*noise.parameters()], "weight_decay": 0.0})
+        else:  # one group is one call
+            groups[0]["params"] += noise.parameters()
+        fused = "fused" in takes and next(model.parameters()).device.type in ("cpu", "cuda")
+        return self.new_optimizer(groups, **({"fused": True} if fused else {}))
 
 
 class Everything(Keywords, ReadKeywords, total=False):

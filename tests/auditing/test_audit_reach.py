@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -404,6 +405,67 @@ def test_what_is_not_run_is_a_sentence(text: str, word: str, said: str, tmp_path
     (tmp_path / "loss.py").write_text(text)
     with pytest.raises(ReconError, match=said):
         audit(f"{tmp_path / 'loss.py'}{word}")
+
+
+@pytest.mark.parametrize(("line", "library"), [
+    ("import mlx.core as m", "MLX"), ("from keras import ops as m", "Keras"), ("import paddle as m", "PaddlePaddle"),
+    ("import theano.tensor as m", "Theano"), ("import pytensor.tensor as m", "PyTensor"), ("import cupy as m", "CuPy"),
+    ("import tensorflow_probability as m", "TensorFlow"),
+])  # fmt: skip
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_loss_of_another_library_is_a_sentence(line: str, library: str, inside: bool, tmp_path: Path) -> None:
+    top, body = ("", f"    {line}\n") if inside else (f"{line}\n", "")
+    (tmp_path / "loss.py").write_text(f"{top}def f(recon, x):\n{body}    return m.sum(m.square(recon - x))\n")
+    with pytest.raises(
+        ReconError, match=f"f is written in {library} .line {1 + inside}: {line}.; recon audits functions of torch"
+    ):
+        audit(f"{tmp_path / 'loss.py'}:f")
+
+
+CRITERIA = """import torch
+from torch import nn
+from torch.nn import HuberLoss
+import torch.nn.functional as F
+
+def loss(recon, x, criterion, beta):
+    return beta * criterion(recon, x)
+
+class Trainer:
+    def __init__(self, net, crit):
+        self.c = crit
+    def loss(self, recon, x):
+        return self.c(recon, x)
+
+def named(recon, x, bce_with_logits):
+    return bce_with_logits(recon, x)
+
+def plain(recon, x, measure):
+    return measure(recon, x)
+
+if __name__ == "__main__":
+    crit = HuberLoss(reduction="sum").to("cuda")
+    trainer = Trainer(nn.Linear(1, 1), crit)
+    loss(torch.ones(2), torch.ones(2), nn.BCELoss(reduction="sum"), beta=0.25)
+"""
+
+
+@pytest.mark.parametrize(("name", "options", "family"), [
+    ("loss", "--bind \"criterion=nn.BCELoss(reduction='sum')\" --bind beta=0.25, as line 24 has it", "bernoulli"),
+    ("Trainer.loss", "--self \"c=nn.HuberLoss(reduction='sum')\", as line 22 has it", "huber"),
+    ("named", "--bind \"bce_with_logits=nn.BCEWithLogitsLoss(reduction='sum')\", say", "bernoulli"),
+    ("plain", "--bind \"measure=nn.MSELoss(reduction='sum')\", say", "gaussian"),
+])  # fmt: skip
+def test_a_criterion_that_its_file_passes_or_names_is_the_one_to_pass(
+    name: str, options: str, family: str, tmp_path: Path
+) -> None:
+    (tmp_path / "loss.py").write_text(CRITERIA)
+    with pytest.raises(ReconError) as refusal:
+        audit(f"{tmp_path / 'loss.py'}:{name}")
+    assert refusal.value.hint.endswith(f": {options}.")
+    given = [word.partition("=")[::2] for word in shlex.split(options.rpartition(", ")[0]) if "=" in word]
+    values = {key: float(value) if key == "beta" else value for key, value in given}
+    how = "attributes" if "--self" in options else "bind"
+    assert audit(f"{tmp_path / 'loss.py'}:{name}", **{how: values}, **ROWS).rows[0].family == family
 
 
 def test_a_wrong_role_is_told_them_all() -> None:

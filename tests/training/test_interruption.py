@@ -29,10 +29,10 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
+from recon_cli.runtime.optimizers import optimizers
 from recon_cli.training import Interrupted, resume, train
 from recon_cli.training.checkpoints import CHECKPOINT
 from recon_cli.training.loop import State
-from recon_cli.training.optimizers import optimizers
 from recon_cli.training.runs import RunFolder
 
 FEW = sources.read("digits")[:200]

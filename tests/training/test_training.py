@@ -38,11 +38,11 @@ from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.models._vae import divergence, draw
 from recon_cli.models.mlp import Mlp
 from recon_cli.runtime.images import images
+from recon_cli.runtime.optimizers import optimizers
 from recon_cli.training import Training, resume, runs, saying, settings
 from recon_cli.training.experiments.optimum import largest_eigenvalue
 from recon_cli.training.figures import Epoch
 from recon_cli.training.noises import Learned, Optimal, start
-from recon_cli.training.optimizers import optimizer_of, optimizers
 from recon_cli.training.plan import Plan
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
@@ -201,7 +201,7 @@ def test_no_weight_decay_pulls_the_noise() -> None:
     rows = torch.from_numpy(KEPT.reshape(len(KEPT), -1))
     vae = Mlp(rows, Gaussian(), 2, 3, torch.Generator().manual_seed(0))
     asked = settings.Settings(0.2, 1, 8, 2, 3, 1e-3, "adamw", 1.0, 0)
-    network, noise = optimizer_of(vae, start(Gaussian(), "learned", rows), asked).param_groups
+    network, noise = asked.optimizer_of(vae, start(Gaussian(), "learned", rows)).param_groups
     assert network["weight_decay"] > 0
     assert noise["weight_decay"] == 0
 

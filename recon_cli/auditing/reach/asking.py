@@ -10,13 +10,13 @@ import builtins
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.defining import Absence
-from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.expressions import Expression, names_read
 from recon_cli.auditing.reach.tracing import Trace, traced
 from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, RECORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
@@ -35,7 +35,17 @@ def asked(
     """
 
     def run(trace: Trace) -> object:
-        arguments, keywords = passed(trace, parameters, bind, words, keys, reached.tree)
+        def value(name: str, word: str | None) -> object:
+            if name in bind or word in SKIPPED or (role_of(name) is None and name in FLAGS):
+                part = bind.get(name, None if word in SKIPPED else FLAGS.get(name))
+                names = {p.name for p in parameters} & part.names if isinstance(part, Expression) else ()
+                return part.value({each: trace.stand_in(each) for each in names}) if isinstance(part, Expression) else part
+            return defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
+
+        def several(name: str, own: list[str]) -> list[object]:
+            return [trace.stand_in(f"{name}[{i}]") for i in range(len(own) if words else trace.most)]
+
+        arguments, keywords, _ = filled(parameters, bind, words, keys, reached.tree, value, several)
         function = reached.caller()
         owner = getattr(function, "__self__", None) or (function.args[0] if hasattr(function, "args") and function.args else None)
         trace.complete(owner if owner is not None else function if reached.bound else None, call.inner)
@@ -72,37 +82,36 @@ def read(keys: Mapping[str, bool], bind: Mapping[str, object]) -> list[str]:
     return [key for key, optional in keys.items() if key in bind or not optional or role_of(key) in (*DATA, *LATENT)]
 
 
-def passed(
-    trace: Trace,
-    parameters: list[inspect.Parameter],
-    bind: Mapping[str, object],
-    words: list[str],
-    keys: Mapping[str, bool],
-    tree: ast.AST | None,
-) -> tuple[list[object], dict[str, object]]:
-    """Return arguments and keywords for a call that is traced."""
+def filled(
+    parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str], keys: Mapping[str, bool],
+    tree: ast.AST | None, value: Callable[[str, str | None], object], several: Callable[[str, list[str]], list[object]],
+) -> tuple[list[object], dict[str, object], int]:  # fmt: skip
+    """Return the arguments and the keywords of a call, and how many words of ``--args`` there may be.
+
+    ``value`` gives what is passed for an argument and the word for it, ``several`` the parts of ``*parts``. After the first
+    that is left out by its default the others go by their names.
+    """
     values: dict[str, object] = {}
-    several: list[object] = []
-
-    def value(name: str) -> object:
-        if name in bind or (role_of(name) is None and name in FLAGS):
-            return bind.get(name, FLAGS.get(name))
-        return defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
-
-    for at, parameter in enumerate(parameters):
-        name, word = parameter.name, words[at] if words[at:] else None
+    rest: list[object] = []
+    index = 0
+    for parameter in parameters:
+        name, word = parameter.name, words[index] if words[index:] else None
         if parameter.kind is parameter.VAR_POSITIONAL:
-            several = [trace.stand_in(f"{name}[{i}]") for i in range(len(words) - at if words else trace.most)]
+            rest, index = several(name, words[index:]), max(index, len(words))
         elif parameter.kind is parameter.VAR_KEYWORD:
-            values |= {key: value(key) for key in read(keys, bind)}
-        elif word in SKIPPED and name not in bind and parameter.default is parameter.empty:
-            values[name] = None
-        elif name in bind or word not in (*SKIPPED, None) or parameter.default is parameter.empty or wanted(parameter, tree):
-            values[name] = value(name)
-    values |= {name: part.value(values) for name, part in values.items() if isinstance(part, Expression)}
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if several else []))
-    first = [values.pop(p.name) for p in parameters if p.kind in kinds and p.name in values]
-    return [*first, *several], values
+            values |= {key: value(key, None) for key in read(keys, bind)}
+        else:
+            index += 1
+            asked_for = wanted(parameter, tree) if word is None else word not in SKIPPED
+            if name in bind or parameter.default is parameter.empty or asked_for:
+                values[name] = value(name, word)
+    arguments: list[object] = []
+    for parameter in parameters:
+        by_place = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if not by_place or parameter.name not in values and not rest:
+            break
+        arguments += [values.pop(parameter.name)] if parameter.name in values else []
+    return [*arguments, *rest], values, index
 
 
 def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
@@ -177,9 +186,7 @@ def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, o
         name for name, cell in cells.items() if isinstance(content_of(cell), (int, float, str)) or callable(content_of(cell))
     }
     scope = {**getattr(code, "__globals__", {}), **getattr(reached.code, "__globals__", {})}
-    assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
-    for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
+    for name in sorted(names_read(ast.unparse(tree)) - {*dir(builtins)}):
         around_it, role = name in free or (name not in scope and name not in cells), role_of(name)
         if around_it and name not in bind and role in ("mu", "scale", "recon", "target", "kl") and role not in have:
             call.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))

@@ -20,7 +20,7 @@ from typing import Any
 from recon_cli.auditing.limiting import explained, from_outside, worded
 from recon_cli.auditing.reach.defining import extracted
 from recon_cli.auditing.reach.expressions import Expression, resolved
-from recon_cli.auditing.reach.extracting import Definition, bound_by, nested_error, parsed, top_names, untidy
+from recon_cli.auditing.reach.extracting import Definition, bound_by, nested_error, owners, parsed, top_names, untidy
 from recon_cli.auditing.reach.initial import Initial
 from recon_cli.auditing.reach.objects import Stand, assign, methods_of, source, stand_in
 from recon_cli.auditing.reach.source_files import is_file, tree_of
@@ -59,6 +59,10 @@ class Reached:
     def bound(self) -> bool:
         """Whether the first parameter is the owner."""
         return self.owner is not None
+
+    def told(self, spelled: str, *notes: str) -> Reached:
+        """Return the same by another name, with what else was done to reach it."""
+        return replace(self, notes=(*notes, *self.notes), spelled=spelled)
 
     def caller(self) -> Callable[..., object]:
         """Return what to call now, on a fresh copy of the owner."""
@@ -183,8 +187,7 @@ def from_names(
             owner = Expression(make, f"--make {make}").value({key: names[key] for key in names if key[:2] != "__"})
             if not isinstance(owner, target):
                 raise ReconError(f"--make {make} makes a {type(owner).__name__}, and {name} is of {head}.", f"Make a {head}.")
-            reached = live(getattr(owner, method), bind, attributes)
-            return replace(reached, notes=(*notes, f"self is {make}", *reached.notes), spelled=f"{head}.{method}")
+            return live(getattr(owner, method), bind, attributes).told(f"{head}.{method}", *notes, f"self is {make}")
         return of_class(target, method, bind, attributes, notes)
     if make is not None:
         raise ReconError(
@@ -194,49 +197,36 @@ def from_names(
         if not hasattr(target, part):
             raise no_such_name(part, dir(target), word)
         target = getattr(target, part)
-    reached = live(target, bind, attributes)
-    return replace(reached, notes=(*notes, *reached.notes), spelled=name)
+    return live(target, bind, attributes).told(name, *notes)
 
 
 def of_class(
     kind: type, method: str, bind: Mapping[str, object], attributes: Mapping[str, object], notes: tuple[str, ...]
 ) -> Reached:
     """Reach a method on an object of its class that was never initialised, with the attributes that are known."""
-    raw = inspect.getattr_static(kind, method)
+    raw, spelled = inspect.getattr_static(kind, method), f"{kind.__name__}.{method}"
     code = getattr(raw, "__func__", raw)
     if isinstance(raw, staticmethod):
-        reached = live(code, bind, {})
-        return replace(reached, notes=(*notes, "a static method"), spelled=f"{kind.__name__}.{method}")
-    if not own_arguments(kind):
+        return live(code, bind, {}).told(spelled, *notes, "a static method")
+    needs = [p for p in parameters_of(kind).values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if all(p.default is not p.empty for p in needs):
         try:
             owner = kind()
         except BaseException as error:
             if from_outside(error):
                 raise
-            owner = None
-        if owner is not None:
-            reached = live(getattr(owner, method), bind, attributes)
+        else:
             note = f"{kind.__name__}() was called without arguments"
-            return replace(reached, notes=(*notes, note, *reached.notes), spelled=f"{kind.__name__}.{method}")
-    owner = stand_in(kind)
-    initial = Initial(kind, attributes)
+            return live(getattr(owner, method), bind, attributes).told(spelled, *notes, note)
+    owner, initial = stand_in(kind), Initial(kind, attributes)
     for key, value in {"training": True, "device": "cpu", **initial.attributes}.items():
         with contextlib.suppress(ReconError):  # a property says it itself
             assign(owner, {key: value})
     assign(owner, attributes)
     if inspect.isfunction(code) and bind:
         code = rebuilt(code, bind)
-    spelled = f"{kind.__name__}.{method}"
-    return Reached(
-        code,
-        owner,
-        method,
-        source(code),
-        dict(bind),
-        (*notes, "self is a stand-in", *initial.said(code, attributes)),
-        spelled,
-        blank=True,
-    )
+    notes = (*notes, "self is a stand-in", *initial.said(code, attributes))
+    return Reached(code, owner, method, source(code), dict(bind), notes, spelled, blank=True)
 
 
 def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
@@ -247,31 +237,20 @@ def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
         return {}
 
 
-def own_arguments(kind: type) -> list[str]:
-    """Return the arguments that making an object of ``kind`` needs."""
-    parameters = parameters_of(kind).values()
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-
-
 def from_file(
     path: Path, name: str, bind: Mapping[str, object], attributes: Mapping[str, object], make: str | None = None
 ) -> Reached:
     """Reach a function of a file: imported where the top level only defines things and its imports succeed, else extracted."""
     tree, text = tree_of(path)
     word = f"{path}:{name}"
-    head = name.split(".")[0]
-    if not any(head in bound_by(node) for node in tree.body):
-        nested = [node for node in ast.walk(tree) if isinstance(node, Definition) and node.name == head]
-        raise nested_error(word, nested[0], tree) if nested else no_such_name(head, top_names(tree), word)
-    parts = name.split(".")
-    top = next(node for node in tree.body if head in bound_by(node))
-    if len(parts) > 1 and isinstance(top, Definition):
-        inner = [node for node in ast.walk(top) if isinstance(node, Definition) and node.name == parts[1]]
-        raise nested_error(word, inner[0], tree) if inner else no_such_name(parts[1], [], word)
-    if isinstance(top, ast.ClassDef) and len(parts) > 1:
-        methods = [node.name for node in top.body if isinstance(node, Definition)]
-        if parts[1] not in methods and not top.bases:
-            raise no_such_name(parts[1], methods, word)
+    head, *rest = name.split(".")
+    top = owners(tree).get(head)
+    if top is None or (rest and isinstance(top, Definition)):
+        wanted, scope = (rest[0], top) if top is not None else (head, tree)
+        nested = [node for node in ast.walk(scope) if isinstance(node, Definition) and node.name == wanted]
+        raise (
+            nested_error(word, nested[0], tree) if nested else no_such_name(wanted, top_names(tree) if top is None else [], word)
+        )
     why = "its notebook" if path.suffix == ".ipynb" else untidy(tree)
     if not why:
         try:
@@ -307,15 +286,8 @@ def batch_number(reached: Reached) -> int | None:
     """Return the batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
     code = getattr(reached.code, "__code__", None)
     words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}
-    wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]
     places = [getattr(reached.code, "__globals__", {}), getattr(reached.owner, "__dict__", {})]
-    places += [
-        vars(value)
-        for value in [*places[0].values()]
-        if getattr(value, "__dict__", None) and type(value).__name__ in ("Namespace", "Stand", "SimpleNamespace")
-    ]
-    for word in wanted:
-        for place in places:
-            if isinstance(place.get(word), int):
-                return int(place[word])
-    return None
+    spaces = [value for value in [*places[0].values()] if type(value).__name__ in ("Namespace", "Stand", "SimpleNamespace")]
+    places += [vars(value) for value in spaces if hasattr(value, "__dict__")]
+    wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]
+    return next((int(place[word]) for word in wanted for place in places if isinstance(place.get(word), int)), None)

@@ -6,8 +6,7 @@ the network: there the loss begins. What only rearranges it (chunk, reshape) is 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,23 +117,27 @@ def cut(tape: Tape, loss: int) -> Cut:
         elif op.name in REARRANGING and all(each in laid for each in op.inputs):
             laid.update(op.made)
     leaves, path = behind(tape, loss, outputs)
-    shape_of = {number: tuple(tensor.shape) for number, tensor in tape.tensors.items()}
     if not leaves:  # no network: parameters are what is trained
         outputs = set(tape.parameters)
         leaves, path = behind(tape, loss, outputs)
-    while moved := subtracted(tape, leaves) or rearranged(shape_of, leaves, path) or rescaled(tape, leaves, path):
+    while moved := subtracted(tape, leaves) or rearranged(tape, leaves, path) or rescaled(tape, leaves, path):
         outputs = (outputs - {moved[0]}) | set(moved[1])
         leaves, path = behind(tape, loss, outputs)
-    inside = {number for operation in path for number in operation.made} | set(leaves)
-    others = [*dict.fromkeys(n for op in path for n in op.inputs if n not in inside)]
+    return between(tape, loss, leaves, path)
+
+
+def between(tape: Tape, loss: int, leaves: Sequence[int], path: Sequence[Recorded]) -> Cut:
+    """Return the operations of a step that lead from some tensors to another one, as a function of these."""
+    made = {number for operation in path for number in operation.made} | {*leaves}
+    others = [*dict.fromkeys(n for op in path for n in op.inputs if n not in made)]
     tensors, origins = tape.tensors, made_of(tape.operations, {*leaves})
-    on_the_way = {*leaves, *others, *(n for op in path for n in op.made)}
+    on_the_way = made.union(others)
     return Cut(
-        loss, leaves, path,
+        loss, [*leaves], [*path],
         constants=[n for n in others if n not in tape.parameters], parameters=[n for n in others if n in tape.parameters],
-        noise=frozenset(tape.noise & set(others)), foreign=frozenset(tape.foreign & set(leaves)),
+        noise=frozenset(tape.noise & {*others}), foreign=frozenset(tape.foreign & {*leaves}),
         values={n: tensors[n].detach().clone() for n in (*leaves, *others)},
-        shapes={n: shape_of[n] for n in on_the_way},
+        shapes={n: tuple(tensors[n].shape) for n in on_the_way},
         dtypes=frozenset(tensors[n].dtype for n in on_the_way if tensors[n].is_floating_point()),
         recorded=tensors[loss].detach().clone(), behind={leaf: origins.get(leaf, frozenset()) for leaf in leaves},
     )  # fmt: skip
@@ -192,14 +195,14 @@ def made_of(path: Iterable[Recorded], own: Collection[int]) -> dict[int, frozens
     return of
 
 
-def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Recorded]) -> tuple[int, list[int]] | None:
+def rearranged(tape: Tape, leaves: list[int], path: list[Recorded]) -> tuple[int, list[int]] | None:
     """Return a leaf that is only rearranged on the way to the loss, and what it becomes; None if there is none."""
     for leaf in leaves:
         takers = [operation for operation in path if leaf in operation.inputs]
         if takers and all(taker.name in REARRANGING and len(taker.inputs) == 1 for taker in takers):
             made = [number for taker in takers for number in taker.made]
             alike = len({f"{taker.name} {taker.arguments}" for taker in takers}) < len(takers)
-            if alike or sum(math.prod(shape_of[n]) for n in made) > math.prod(shape_of[leaf]):
+            if alike or sum(tape.tensors[n].numel() for n in made) > tape.tensors[leaf].numel():
                 continue  # spread over others, or taken several times: each alone would be a part of it
             return leaf, made
     return None

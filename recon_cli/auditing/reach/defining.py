@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from recon_cli.auditing.limiting import from_outside, worded
-from recon_cli.auditing.reach.expressions import MODULES
+from recon_cli.auditing.reach.expressions import MODULES, names_read
 from recon_cli.auditing.reach.extracting import (
     Definition,
     bound_by,
@@ -27,7 +27,6 @@ from recon_cli.auditing.reach.extracting import (
     filled_by,
     needed_by,
     owners,
-    read_by,
     root_of,
     runs,
 )
@@ -199,7 +198,7 @@ def define(
 ) -> None:  # fmt: skip
     """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
     definition = isinstance(node, (*Definition, ast.ClassDef))
-    lacking = read_by(node) - {*names, *dir(builtins), *bound_by(node)} if definition else set()
+    lacking = names_read(ast.unparse(node)) - {*names, *dir(builtins), *bound_by(node)} if definition else set()
     standing = {name: absent(name) for name in lacking}
     names |= standing
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.probes import uniform
-from recon_cli.auditing.reach.cutting import REARRANGING, TOGETHER, WEIGHTED, Cut, made_of, varied, weights
+from recon_cli.auditing.reach.cutting import REARRANGING, TOGETHER, WEIGHTED, Cut, between, made_of, varied, weights
 from recon_cli.auditing.reach.recording import Recorded, Tape
 from recon_cli.auditing.sampling import Drawn, Missampled, judged, line_of, undrawn
 from recon_cli.auditing.watching import FLOATS, seed
@@ -109,13 +109,7 @@ def drawing(tape: Tape, loss: Cut) -> Drawing:
         if needed.intersection(operation.made):
             needed.update(operation.inputs)
             kept.append(operation)
-    others, tensors = needed - derived, tape.tensors
-    cut = replace(
-        loss, leaves=sorted(own & needed), path=kept[::-1], constants=sorted(others - tape.parameters),
-        parameters=sorted(others & tape.parameters), noise=frozenset(tape.noise & others),
-        values={n: tensors[n].detach().clone() for n in (*(own & needed), *others)},
-        shapes={n: tuple(tensors[n].shape) for n in needed},
-    )  # fmt: skip
+    cut = between(tape, loss.loss, sorted(own & needed), kept[::-1])
     joint = frozenset(n for n in own if n in tape.maker and tape.operations[tape.maker[n]].name not in WEIGHTED)
     return Drawing(cut, given, roots, {leaf: comes_of.get(root, frozenset()) for leaf, root in roots.items()}, joint)
 

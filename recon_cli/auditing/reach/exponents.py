@@ -65,7 +65,13 @@ def growth(
         return Scaling(), []
     made = [{op.made for op, _ in ways[n]} for n in ways]
     both = made[0] & set().union(*made[1:])
-    by_batch = batch_powers(step, [*ways], batch)
+    rows = {shape[0] for shape in map(loss.shapes.get, loss.leaves) if shape and shape[0] % batch == 0}
+
+    def samples(number: int) -> int | None:
+        shape = () if number in loss.parameters else loss.shapes[number]
+        return 0 if shape[:1] and shape[0] in rows else 1 if shape[1:2] == (batch,) else None
+
+    by_batch = powers(step, [*ways], batch, samples)
     by_own = element_powers(step, [output], [*means, *scales]) | element_powers(step, means, [output])
     terms = [Sized(output, batch, elements, "elements of a sample")] + [Sized(n, batch, latents, "latents") for n in means]
     rec, *kls = [divided(loss, t, ways[t.output], both, Divided(by_batch[t.output], by_own[t.output])) for t in terms]
@@ -81,23 +87,14 @@ def growth(
     return scaling, [*dict.fromkeys(words), *overall(loss, ways[output], both, batch)]
 
 
-def way(loss: Cut, output: int) -> list[tuple[Recorded, int]]:
-    """Return the operations from an output to the loss, each with what it takes in on the way."""
-    steps, reached = [], {output}
+def way(loss: Cut, output: int, without: int | None = None) -> list[tuple[Recorded, int]]:
+    """Return the operations from an output to the loss, each with what it takes in on the way; none that leads over a tensor."""
+    steps, reached = [], {output} - {without}
     for operation in loss.path:
         if taken := reached.intersection(operation.inputs):
-            reached.update(operation.made)
+            reached.update(made for made in operation.made if made != without)
             steps += [(operation, number) for number in sorted(taken)]
     return steps if loss.loss in reached else []
-
-
-def is_passed(loss: Cut, output: int, number: int) -> bool:
-    """Whether every way from an output to the loss leads over a tensor."""
-    reached = {output} - {number}
-    for operation in loss.path:
-        if reached.intersection(operation.inputs):
-            reached.update(made for made in operation.made if made != number)
-    return loss.loss not in reached
 
 
 def divided(
@@ -113,7 +110,7 @@ def divided(
         sizes = averaged(taker, loss.shapes[number], term.batch)
         own = taker.made not in both and taker.name in SCALES
         literals += [(taker, number)] if own or "alpha" in taker.keywords else []
-        if sizes and not is_passed(loss, term.output, number):
+        if sizes and way(loss, term.output, number):
             read.by(None, None)
         for size, of_batch in sizes:
             read.by(batch=of_batch and size > 1)
@@ -121,7 +118,7 @@ def divided(
     read.by(own=1 if share == term.own > 1 else 0 if share == 1 else None)
     result = Divided(read.batch if measured.batch is None else measured.batch, read.own if measured.own is None else measured.own)
     for taker, number in literals:
-        if is_passed(loss, term.output, number):
+        if not way(loss, term.output, number):
             literal(result, loss, taker, number, term, share)
             continue
         literal(part := Divided(), loss, taker, number, term, share)
@@ -160,21 +157,16 @@ def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Size
     ``share`` is how many of a sample's elements an average is taken over beside.
     """
     batch, own, what = term.batch, term.own, term.what
-    if len(taker.arguments) < 2:
-        return
+    others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number]
     if "alpha" in taker.keywords:  # of what is added
         others = [taker.keywords["alpha"]] if getattr(taker.arguments[1], "number", None) == number else []
-    else:
-        others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number]
-    if len(others) != 1 or others[0] is None:
+    if len(taker.arguments) < 2 or len(others) != 1:
         return
-    other = others[0]
-    if hasattr(other, "number"):
-        if other.number not in loss.constants or loss.values[other.number].numel() != 1:
-            return
-        value, of_data = float(loss.values[other.number]), True
-    elif isinstance(other, (int, float)) and other:
-        value, of_data = abs(float(other)), False
+    other = getattr(others[0], "number", None)
+    if of_data := other in loss.constants and loss.values[other].numel() == 1:
+        value = float(loss.values[other])
+    elif isinstance(others[0], (int, float)) and others[0]:
+        value = abs(float(others[0]))
     else:
         return
     divides = taker.name.startswith("div")
@@ -225,19 +217,6 @@ def overall(loss: Cut, steps: Sequence[tuple[Recorded, int]], both: set[tuple[in
     return [f"all of the loss is multiplied by {abs(factor):.6g}{size}: that scales the gradients and no trade-off"]
 
 
-def batch_powers(step: LiveStep, outputs: Collection[int], batch: int) -> dict[int, float | None]:
-    """Return d log gradient / d log B for some outputs, from half of the batch; None where that cannot be replayed."""
-    rows = {step.cut.shapes[n][0] for n in step.cut.leaves if step.cut.shapes[n] and step.cut.shapes[n][0] % batch == 0}
-
-    def axis(number: int) -> int | None:
-        shape = step.cut.shapes[number]
-        if number in step.cut.parameters or not shape:
-            return None
-        return 0 if shape[0] in rows else 1 if len(shape) > 1 and shape[1] == batch else None
-
-    return powers(step, outputs, batch, axis)
-
-
 def element_powers(step: LiveStep, outputs: Sequence[int], others: Collection[int]) -> dict[int, float | None]:
     """Return d log gradient / d log of a sample's size for outputs of one shape, from half of each axis, which agree.
 
@@ -263,9 +242,6 @@ def element_powers(step: LiveStep, outputs: Sequence[int], others: Collection[in
 def powers(step: LiveStep, outputs: Collection[int], size: int, axis: AxisOf) -> dict[int, float | None]:
     """Return d log gradient / d log size for outputs, from half of an axis; None where the gradients are no one multiple."""
     loss, fixed = step.cut, {n: step.values[n] for n in step.cut.noise}
-    nothing: dict[int, float | None] = dict.fromkeys(outputs)
-    if size < 2:
-        return nothing
 
     def part(number: int, tensor: Tensor) -> Tensor:
         at = axis(number)
@@ -277,19 +253,16 @@ def powers(step: LiveStep, outputs: Collection[int], size: int, axis: AxisOf) ->
         whole = step.gradients(fixed)
         less = LiveStep(replace(loss, path=path), smaller).gradients({n: smaller[n] for n in fixed})
     except Exception:  # its shapes are written otherwise
-        return nothing
-    return {n: power_of(part(n, whole[n]), less[n], size) for n in outputs}
+        return dict.fromkeys(outputs)
 
+    def power_of(here: Tensor, there: Tensor) -> float | None:
+        factor = ((there * here).sum() / (here * here).sum()).item() if here.shape == there.shape and bool(here.any()) else 0.0
+        if factor <= 0 or bool((there - factor * here).abs().max() > 1e-7 * there.abs().max()):
+            return None
+        exponent = power(factor, 1.0, (size // 2) / size)
+        return exponent if exponent is not None and exponent == round(exponent) else None
 
-def power_of(whole: Tensor, less: Tensor, size: int) -> float | None:
-    """Return the power by which one gradient is a multiple of another, of half the size; None where it is no clear one."""
-    if whole.shape != less.shape or not bool(whole.any()):
-        return None
-    factor = ((less * whole).sum() / (whole * whole).sum()).item()
-    if bool((less - factor * whole).abs().max() > 1e-7 * less.abs().max()) or factor <= 0:
-        return None
-    exponent = power(factor, 1.0, (size // 2) / size)
-    return exponent if exponent is not None and exponent == round(exponent) else None
+    return {n: power_of(part(n, whole[n]), less[n]) for n in outputs}
 
 
 def resized(operation: Recorded, loss: Cut, size: int) -> Recorded:
@@ -306,20 +279,8 @@ def resized(operation: Recorded, loss: Cut, size: int) -> Recorded:
                 continue
         raise ValueError("no shape goes with it")
 
-    return replace(operation, function=NamedCall(operation.function, call))
-
-
-class NamedCall:
-    """A function under the name of an operation of torch."""
-
-    def __init__(self, operation: Any, call: Callable[..., Any]) -> None:
-        self.operation, self.call = operation, call
-
-    def __str__(self) -> str:
-        return str(self.operation)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.call(*args, **kwargs)
+    call.__dict__["operation"] = operation.function  # whose name it has
+    return replace(operation, function=call)
 
 
 def smaller(shape: tuple[int, ...], size: int) -> list[tuple[int, ...]]:

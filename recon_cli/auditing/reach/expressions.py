@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import symtable
 import types
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,17 @@ from recon_cli.errors import ReconError
 
 MODULES = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional", "np": "numpy", "numpy": "numpy", "math": "math"}
 HINT = "It may name torch, nn, F, np, math, what the file defines, and the arguments of the call."
+
+
+def names_read(source: str) -> set[str]:
+    """Return the names that lines read from around them: not those that a function within sets or takes itself."""
+
+    def names(table: symtable.SymbolTable) -> set[str]:
+        top = table.get_type() == "module"
+        own = {each.get_name() for each in table.get_symbols() if each.is_referenced() and (top or each.is_global())}
+        return own.union(*map(names, table.get_children()))
+
+    return names(symtable.symtable(source.strip(), "<read>", "exec"))
 
 
 @dataclass(frozen=True)
@@ -26,10 +38,7 @@ class Expression:
     @property
     def names(self) -> set[str]:
         """Return the names that it reads."""
-        tree = ast.parse(self.text, mode="eval")
-        inner = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        arguments = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
-        return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - inner - arguments - {*dir(builtins)}
+        return names_read(self.text) - {*dir(builtins)}
 
     def value(self, names: Mapping[str, object]) -> object:
         """Return its value among names. Raises ReconError where it has none."""

@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from recon_cli.auditing.reach.expressions import MODULES
+from recon_cli.auditing.reach.expressions import MODULES, names_read
 from recon_cli.errors import ReconError
 
 Definition = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -208,32 +208,14 @@ def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[
         visited.add(key)
         for node in binders.get(key, []):
             keep.add(id(node))
-            todo += sorted(read_by(node))
+            todo += sorted(names_read(ast.unparse(node)))
     return [node for node in tree.body if id(node) in keep]
-
-
-def read_by(node: ast.AST) -> set[str]:
-    """Return the names that code reads from around it: not those that a function within sets or takes itself."""
-    if isinstance(node, ast.Name):
-        return {node.id} if isinstance(node.ctx, ast.Load) else set()
-    names = {name for inner in ast.iter_child_nodes(node) for name in read_by(inner)}
-    if not isinstance(node, (*Definition, ast.Lambda)):
-        return names
-    outside = [*getattr(node, "decorator_list", []), *node.args.defaults, *filter(None, node.args.kw_defaults)]
-    outside += [each.annotation for each in ast.walk(node.args) if isinstance(each, ast.arg) and each.annotation]
-    within = [*own_nodes(node)]
-    own = {n.id for n in within if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    own |= {n.arg for n in ast.walk(node.args) if isinstance(n, ast.arg)}
-    shared = {name for n in within if isinstance(n, ast.Global) for name in n.names}
-    return names - (own - shared) | {name for each in outside for name in read_by(each)}
 
 
 def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:
     """Return the error for a closure, with the wrapper to write filled in as far as can be."""
     arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
-    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(arguments)
-    top = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))
-    free = sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - inside - top)
+    free = sorted(names_read(ast.unparse(node)) - owners(tree).keys() - {*dir(builtins), node.name})
     body = ast.unparse(ast.Module(node.body, [])).splitlines()
     lines = [f"def {node.name}({', '.join(arguments)}):", *(f"    {name} = ...  # from around it" for name in free)]
     lines += [f"    {line}" for line in body[: max(1, 5 - len(lines))]]

@@ -23,8 +23,8 @@ CONFIGURATION = re.compile(r"(?i).*(config|cfg|conf|args|arguments|opts?|options
 SMALL = 64  # of a tuple or a dictionary that is a value
 
 
-class Unknown(Exception):
-    """What a line needs is not known."""
+class Unknown:
+    """Stands for a value that is not known."""
 
 
 class Initial:
@@ -103,41 +103,29 @@ class Frame:
             case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
                 self.set(target, value)
             case ast.If(test=test, body=body, orelse=orelse):
-                try:
-                    way = body if self.value(test) else orelse
-                except Unknown:
-                    self.forget(node)
-                else:
-                    return self.run(way)
+                if (answer := self.value(test)) is not Unknown:
+                    return self.run(body if answer else orelse)
+                self.forget(node)
             case ast.With(body=body) | ast.Try(body=body):
                 return self.run(body)
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=base, attr="__init__")) as call):
                 self.base(base, call)
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=self.own), attr="save_hyperparameters"))):
-                self.initial.attributes.setdefault("hparams", Stand("hparams", **self.arguments()))
+                taken = inspect.signature(self.initial.kind.__init__).parameters  # type: ignore[misc]
+                known = {name: self.names[name] for name in taken if name in self.names}
+                self.initial.attributes.setdefault("hparams", Stand("hparams", **known))
             case ast.Return() | ast.Raise():
                 return False
             case _:
                 self.forget(node)
         return True
 
-    def arguments(self) -> dict[str, object]:
-        """Return the arguments of the class's own ``__init__`` that are known."""
-        return {p: self.names[p] for p in inspect.signature(self.initial.kind.__init__).parameters if p in self.names}  # type: ignore[misc]
-
     def base(self, base: ast.expr, call: ast.Call) -> None:
         """Go through the ``__init__`` of a base that is called, with what is known of what is passed."""
-
-        def known(node: ast.expr) -> object:
-            try:
-                return self.value(node)
-            except Unknown:
-                return Unknown
-
         of_super = isinstance(base, ast.Call) and isinstance(base.func, ast.Name) and base.func.id == "super"
         kind = None if of_super else self.names.get(base.id) if isinstance(base, ast.Name) else None
-        passed = [known(each) for each in call.args if not isinstance(each, ast.Starred)]
-        named = {each.arg: known(each.value) for each in call.keywords if each.arg}
+        passed = [self.value(each) for each in call.args if not isinstance(each, ast.Starred)]
+        named = {each.arg: self.value(each.value) for each in call.keywords if each.arg}
         if of_super:
             self.initial.run(self.after, passed, named)
         elif isinstance(kind, type):
@@ -145,12 +133,9 @@ class Frame:
 
     def set(self, target: ast.expr, expression: ast.expr) -> None:
         """Set a name, or an attribute of self, to the value of an expression, if both are known."""
-        try:
-            value = self.value(expression)
-        except Unknown:
+        if (value := self.value(expression)) is Unknown:
             self.forget(target)
-            return
-        if isinstance(target, ast.Name):
+        elif isinstance(target, ast.Name):
             self.names[target.id] = value
         elif isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == self.own:
             self.initial.attributes[target.attr] = value
@@ -165,20 +150,17 @@ class Frame:
                 self.initial.attributes.pop(each.attr, None)
 
     def value(self, expression: ast.expr) -> object:
-        """Return the value of an expression that only makes one. Raises Unknown for any other."""
+        """Return the value of an expression that only makes one, and no layer; Unknown of any other."""
         scope = {**self.names, self.own: Stand(self.own, **self.initial.attributes)}
-        calls = {root_of(node.func) for node in ast.walk(expression) if isinstance(node, ast.Call)}
-        if self.own in calls or not calm(expression, {}):
-            raise Unknown
-        if any(isinstance(node, (ast.Attribute, ast.Name)) and network(node) for node in ast.walk(expression)):
-            raise Unknown
+        nodes = [*ast.walk(expression)]
+        own = any(isinstance(node, ast.Call) and root_of(node.func) == self.own for node in nodes)
+        if own or not calm(expression, {}) or any(isinstance(n, (ast.Attribute, ast.Name)) and network(n) for n in nodes):
+            return Unknown
         try:
-            value = eval(compile(ast.Expression(expression), "<init>", "eval"), scope)
+            value: object = eval(compile(ast.Expression(expression), "<init>", "eval"), scope)
         except Exception:
-            raise Unknown from None
-        if not is_value(value):
-            raise Unknown
-        return value
+            return Unknown
+        return value if is_value(value) else Unknown
 
 
 def network(node: ast.Attribute | ast.Name) -> bool:
@@ -192,10 +174,8 @@ def is_value(value: object) -> bool:
     """Whether something is a value that a loss reads: a number, a word, a few of them, a configuration, a loss of torch."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return True
-    if isinstance(value, (tuple, list)):
-        return len(value) <= SMALL and all(is_value(each) for each in value)
-    if isinstance(value, dict):
-        return len(value) <= SMALL and all(is_value(each) for each in value.values())
+    if isinstance(value, (tuple, list, dict)):
+        return len(value) <= SMALL and all(map(is_value, value.values() if isinstance(value, dict) else value))
     kind = type(value)
     if inspect.isfunction(value) or kind.__module__ == "torch.nn.modules.loss":
         return True

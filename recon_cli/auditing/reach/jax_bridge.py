@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 from torch.utils import _pytree as pytree
 
-LIBRARIES = ("jax", "flax", "optax", "haiku", "distrax")  # whose functions take JAX's arrays
+from recon_cli.auditing.reach.patterns import OTHERS
+
+LIBRARIES = [root for root, library in OTHERS.items() if library in ("JAX", "Flax")]  # whose functions take JAX's arrays
 
 
 def installed() -> bool:

@@ -21,6 +21,7 @@ from recon_cli.auditing.reach.recording import Recorder, derivation_site, frames
 
 PATIENCE = 12  # steps of a critic before one of its generator
 MANY = 8  # losses of one line
+CALLS = ((Tensor, "backward"), (torch.autograd, "backward"), (torch.autograd, "grad"), (torch, "compile"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Watching:
         self.losses: list[DerivedLoss] = []
         self.counts: dict[str, int] = {}
         self.recorder = Recorder()
-        self.before: dict[str, Any] = {}
+        self.before: list[tuple[Any, str, Any]] = []
         self.stance: Any = None
         self.over = False
         self.raised = self.repeats = 0
@@ -67,16 +68,9 @@ class Watching:
         self.elsewhere = False  # whether a loss was derived on another thread
 
     def __enter__(self) -> Watching:
-        self.before = {
-            "backward": Tensor.backward,
-            "all": torch.autograd.backward,
-            "grad": torch.autograd.grad,
-            "compile": torch.compile,
-        }
-        Tensor.backward = self.watched(Tensor.backward, lambda args: args[0])  # type: ignore[method-assign]
-        torch.autograd.backward = self.watched(torch.autograd.backward, lambda args: args[0])
-        torch.autograd.grad = self.watched(torch.autograd.grad, lambda args: args[0])
-        torch.compile = self.uncompiled
+        self.before = [(owner, name, getattr(owner, name)) for owner, name in CALLS]
+        for owner, name, call in self.before:
+            setattr(owner, name, self.uncompiled if name == "compile" else self.watched(call))
         if "torch._dynamo" in sys.modules:  # something may have been compiled before
             self.stance = torch.compiler.set_stance("force_eager")
         self.recorder.__enter__()  # type: ignore[no-untyped-call]
@@ -85,13 +79,13 @@ class Watching:
     def __exit__(self, *error: Any) -> None:
         with contextlib.suppress(Exception):  # of a mode that the code itself left open
             self.recorder.__exit__(*error)  # type: ignore[no-untyped-call]
-        Tensor.backward, torch.autograd.backward = self.before["backward"], self.before["all"]  # type: ignore[method-assign]
-        torch.autograd.grad, torch.compile = self.before["grad"], self.before["compile"]
+        for own in self.before:
+            setattr(*own)
         if self.stance is not None:
             self.stance.__exit__(*error)
         self.recorder.forget()
 
-    def watched(self, call: Callable[..., Any], loss_of: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return a call that derives, which is recorded and itself records nothing."""
 
         def derive(*args: Any, **kwargs: Any) -> Any:
@@ -100,7 +94,7 @@ class Watching:
             if threading.get_ident() != self.thread or os.getpid() != self.process:
                 self.elsewhere = True
                 return call(*args, **kwargs)
-            loss = loss_of(args) if args else kwargs.get("tensors", kwargs.get("outputs"))
+            loss = args[0] if args else kwargs.get("tensors", kwargs.get("outputs"))
             for each in loss if isinstance(loss, (list, tuple)) and loss else [loss]:
                 self.derived(each, *derivation_site(2))
             self.recorder.recording = False
@@ -143,7 +137,8 @@ class Watching:
             of_functorch = getattr(torch._C, "_functorch")  # noqa: B009  (which torch's types leave out)
             functional = of_functorch.is_gradtrackingtensor(loss)
             drawn = drawing(self.recorder.tape, whole) if len(whole.leaves) > 1 else None
-            self.losses.append(DerivedLoss(whole, where, self.notes(), functional, self.names(), drawn))
+            notes = ("What torch.compile was given ran as it is written.",) * self.compiled
+            self.losses.append(DerivedLoss(whole, where, notes, functional, self.names(), drawn))
 
     def another(self, loss: Any, where: str) -> bool:
         """Whether a loss that is derived at a line is made by other operations than those that were derived there before."""
@@ -151,8 +146,8 @@ class Watching:
             return False
         before = [[operation.name for operation in each.cut.path] for each in self.losses if each.site == where]
         with torch.no_grad():
-            path = cut(self.recorder.tape, self.recorder.number(loss)).path
-        return bool(path) and len(before) < MANY and [operation.name for operation in path] not in before
+            path = [operation.name for operation in cut(self.recorder.tape, self.recorder.number(loss)).path]
+        return bool(path) and len(before) < MANY and path not in before
 
     def names(self) -> dict[int, str]:
         """Return what the user's code that is running calls tensors of the step, the innermost name of each."""
@@ -184,10 +179,6 @@ class Watching:
         self.reached |= derived
         self.idle = used - self.reached
         return fresh
-
-    def notes(self) -> tuple[str, ...]:
-        """Return what watching changed."""
-        return ("What torch.compile was given ran as it is written.",) if self.compiled else ()
 
     def uncompiled(self, model: Any = None, **_: Any) -> Any:
         """Return what torch.compile is given: a step is watched as it is written."""

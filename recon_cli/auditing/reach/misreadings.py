@@ -35,11 +35,11 @@ def in_latents(step: LiveStep, parts: Parts) -> str:
     value = step.values[mean]
     rows = torch.zeros_like(value, dtype=torch.bool)
     rows[: len(value) // 2] = True
-    changed = step.moved(step.gradients({}), mean, rows).get(mean)
+    changed = step.moved(mean, rows).get(mean)
     if changed is not None and bool((changed & ~rows).any()):
         return "a term takes the latents of several samples together"
     there = far(value, 1.0)
-    ratio = (step.gradients({mean: there})[mean] / there).flatten(1)
+    ratio = (step.pull(mean, there) / there).flatten(1)
     within, beyond = ((ratio - middle).abs().max() for middle in (ratio.mean(1, keepdim=True), ratio.mean()))
     apart = bool(within <= EVEN * ratio.abs().max() < beyond)
     return "its samples weigh differently, in the latents too" if apart else ""

@@ -6,9 +6,10 @@ gradient is linear in itself. No name is looked at.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -74,24 +75,27 @@ class LiveStep:
         grads = torch.autograd.grad(loss, [*live.values()], allow_unused=True)
         return {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(live.items(), grads, strict=True)}
 
+    @functools.cached_property
+    def before(self) -> dict[int, Tensor]:
+        """The gradients of the step as it is."""
+        return self.gradients({})
+
     def pull(self, number: int, value: Tensor) -> Tensor:
-        """Return the loss's gradient by one output where that has another value."""
-        return self.gradients({number: value})[number]
-
-    def differs(self, before: Mapping[int, Tensor], changed: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Return which gradients are others when some tensors are changed; nothing where the change is refused."""
+        """Return the loss's gradient by one output where that has another value; nothing where that is refused."""
         try:
-            after = self.gradients(changed)
-        except Exception:
-            return {}
-        return {n: ~((after[n] - before[n]).abs() <= SMALL * before[n].abs().max()) for n in before}
+            return self.gradients({number: value})[number]
+        except Exception:  # of the user's operations, at other values
+            return torch.zeros_like(value)
 
-    def moved(self, before: Mapping[int, Tensor], number: int, half: Tensor) -> dict[int, Tensor]:
-        """Return which gradients are others when half of a tensor's elements are, of outputs that have any."""
+    def moved(self, number: int, half: Tensor | None = None) -> dict[int, Tensor]:
+        """Return which gradients are others when all, or half, of a tensor's elements are, of outputs that have any."""
+        half = torch.ones_like(self.values[number], dtype=torch.bool) if half is None else half
         for value in turned(self.values[number], half, self.ignored):
-            changes = {n: changed for n, changed in self.differs(before, {number: value}).items() if bool(changed.any())}
-            if changes:
-                return changes
+            with contextlib.suppress(Exception):  # the change is refused
+                after = self.gradients({number: value}).items()
+                changes = {n: ~((grad - self.before[n]).abs() <= SMALL * self.before[n].abs().max()) for n, grad in after}
+                if any(bool(changed.any()) for changed in changes.values()):
+                    return {n: changed for n, changed in changes.items() if bool(changed.any())}
         return {}
 
     def vanishes(self, number: int, other: int, sign: float = 1.0) -> bool:
@@ -101,7 +105,12 @@ class LiveStep:
             return False
         fixed = {other: self.values[other]} if other in self.cut.noise else {}
         grad = self.gradients({**fixed, number: there.reshape(value.shape)})[number]
-        return float(grad.abs().max()) <= 1e-9 * float(self.gradients(fixed)[number].abs().max())
+        return is_nothing(grad, self.gradients(fixed)[number] if fixed else self.before[number])
+
+
+def is_nothing(gradient: Tensor, beside: Tensor) -> bool:
+    """Whether a gradient is no more than another one's rounding."""
+    return float(gradient.abs().max()) <= SMALL * float(beside.abs().max())
 
 
 def turned(value: Tensor, half: Tensor, ignored: Collection[int] = ()) -> list[Tensor]:
@@ -125,21 +134,22 @@ def halved(value: Tensor, number: int = 7) -> Tensor:
 
 def parts_of(step: LiveStep) -> Parts:
     """Return what each output of the network is."""
-    before = step.gradients({})
-    alive = [number for number, grad in before.items() if bool((grad != 0).any()) or wakes(step, number)]
-    pairs = comparisons(step, before)
+    # with a gradient, here or far from here, as a KL has beyond its free nats
+    alive = [n for n, grad in step.before.items() if bool(grad.any()) or bool(step.pull(n, far(step.values[n])).any())]
+    pairs = comparisons(step)
     weak = {pair.output for pair in pairs if not varied(step.values[pair.target])}  # a prior's zeros, a score's ones
     pairs = [pair for pair in pairs if varied(step.values[pair.target])]
-    pairs, spreads, unclear = apart(step, before, pairs)
+    pairs, spreads, unclear = apart(step, pairs)
     outputs = {pair.output for pair in pairs} | {*spreads, *unclear}
     rest = [number for number in alive if number not in outputs]
-    mixed = entangled(step, before, pairs, rest)
+    pulled = {n for pair in pairs for n in step.moved(pair.target)}
+    mixed = [number for number in rest if number in pulled]  # data pull at them: they stand in no term of their own
     forms = len(pairs) == 1 and not spreads and not unclear and is_form(step, pairs[0].output, pairs[0].target)
     shaping = [n for n in mixed if forms and step.values[n].shape[:1] == step.values[pairs[0].output].shape[:1]]
     mixed += [n for n in alive if n in step.cut.foreign and step.values[n].numel() == 1]  # a term that came ready
     stopped = [n for n in step.cut.leaves if n not in alive and step.values[n].is_floating_point() and counts(step, n)]
     rest, mixed = [n for n in rest if n not in mixed], [n for n in mixed if n not in shaping]
-    codes = coupled(step, before, rest)
+    codes = coupled(step, rest)
     probs = [number for number in rest if number not in codes and is_discrete(step, number)]
     rest = [number for number in rest if number not in (*codes, *probs)]
     means, scales = latents_of(step, rest)
@@ -148,7 +158,7 @@ def parts_of(step: LiveStep) -> Parts:
     means = [n for n in means if n not in scores]
     if scores and rest and not means:  # without them the others may be latents
         means, scales = latents_of(step, [n for n in rest if n not in scores])
-    scores = [n for n in scores if not meets(step, before, n, rest)]
+    scores = [n for n in scores if not {*step.moved(n)} & {*rest} - {n}]  # whose gradient is its own alone
     unknown = [n for n in rest if n not in (*means, *scales, *scores)]
     scores += [n for n in unknown if is_straight(step, n)]
     scores = [n for n in scores if is_score(functools.partial(step.pull, n), step.values[n].shape)]
@@ -166,22 +176,6 @@ def with_targets(step: LiveStep) -> LiveStep:
     return LiveStep(replace(step.cut, noise=step.cut.noise - targets), step.values) if targets else step
 
 
-def entangled(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared], rest: list[int]) -> list[int]:
-    """Return the outputs, beside those that are compared, that data pull at: they stand in no term of their own."""
-    pulled: set[int] = set()
-    for pair in pairs:
-        pulled |= {*step.moved(before, pair.target, torch.ones_like(step.values[pair.target], dtype=torch.bool))}
-    return [number for number in rest if number in pulled]
-
-
-def wakes(step: LiveStep, number: int) -> bool:
-    """Whether an output has a gradient far from where it is, as a KL has beyond its free nats."""
-    try:
-        return bool((step.gradients({number: far(step.values[number])})[number] != 0).any())
-    except Exception:
-        return False
-
-
 def counts(step: LiveStep, number: int) -> bool:
     """Whether an output moves the loss's value, which may be without a gradient: it is detached, or has one of its own making."""
     fixed = {n: value for n, value in step.values.items() if n in (*step.cut.leaves, *step.cut.constants)}
@@ -197,42 +191,34 @@ def far(value: Tensor, by: float = FAR, number: int = 9) -> Tensor:
     return by * torch.randn(value.shape, generator=generator(number), dtype=torch.float64)
 
 
-def meets(step: LiveStep, before: Mapping[int, Tensor], number: int, others: Sequence[int]) -> bool:
-    """Whether an output stands in one term with another one, whose gradient is not its own alone."""
-    moved = step.moved(before, number, torch.ones_like(step.values[number], dtype=torch.bool))
-    return any(other in moved for other in others if other != number)
-
-
 def centred(step: LiveStep, number: int) -> bool:
     """Whether an output's gradient is nothing where the output is, as that of a mean whose prior's mean is 0."""
-    grad = step.gradients({number: torch.zeros_like(step.values[number])})[number]
-    return float(grad.abs().max()) <= 1e-9 * float(step.gradients({number: far(step.values[number])})[number].abs().max())
+    value = step.values[number]
+    return is_nothing(step.pull(number, torch.zeros_like(value)), step.pull(number, far(value)))
 
 
 def is_straight(step: LiveStep, number: int) -> bool:
     """Whether a gradient is the same wherever the output is: a score of which the mean is taken."""
-    grads = [step.gradients({number: far(step.values[number], by)})[number] for by in (1.0, 7.0)]
+    grads = [step.pull(number, far(step.values[number], by)) for by in (1.0, 7.0)]
     return bool(grads[0].any()) and bool(((grads[0] - grads[1]).abs() <= 1e-9 * grads[0].abs().max()).all())
 
 
-def comparisons(step: LiveStep, before: Mapping[int, Tensor]) -> list[Compared]:
+def comparisons(step: LiveStep) -> list[Compared]:
     """Return outputs that are compared with constants element by element; one for each output."""
     pairs: dict[int, Compared] = {}
     for number in step.cut.constants:
         value = step.values[number]
-        if value.numel() < 2 or value.dtype == torch.bool:
-            continue
-        if number in step.cut.noise:
+        if value.numel() < 2 or value.dtype == torch.bool or number in step.cut.noise:
             continue
         half = halved(value)
-        for output, changed in step.moved(before, number, half).items():
-            if weighs(step, before, number, output, changed, half):
+        for output, changed in step.moved(number, half).items():
+            if weighs(step, number, output, changed, half):
                 continue
             pair = paired(output, number, changed, half, value)
             if (
                 pair is None
                 and value.is_floating_point()
-                and (is_along(before[output], step.values[output], value) or is_form(step, output, number))
+                and (is_along(step.before[output], step.values[output], value) or is_form(step, output, number))
             ):
                 pair = Compared(output, number)
             if pair is not None and (output not in pairs or better(step, pair, pairs[output])):
@@ -251,16 +237,12 @@ def better(step: LiveStep, pair: Compared, other: Compared) -> bool:
 
 def broadcast(step: LiveStep) -> list[tuple[int, int]]:
     """Return the outputs that meet constants of more elements, which each of theirs is compared with many of."""
-    before, pairs = step.gradients({}), []
-    for number in step.cut.constants:
-        value = step.values[number]
-        if value.is_floating_point() and varied(value):
-            outputs = step.moved(before, number, torch.ones_like(value, dtype=torch.bool))
-            pairs += [(output, number) for output in outputs if 1 < step.values[output].numel() < value.numel()]
-    return pairs
+    sizes = {n: value.numel() for n, value in step.values.items()}
+    data = [n for n in step.cut.constants if step.values[n].is_floating_point() and varied(step.values[n])]
+    return [(output, n) for n in data for output in step.moved(n) if 1 < sizes[output] < sizes[n]]
 
 
-def weighs(step: LiveStep, before: Mapping[int, Tensor], number: int, output: int, changed: Tensor, half: Tensor) -> bool:
+def weighs(step: LiveStep, number: int, output: int, changed: Tensor, half: Tensor) -> bool:
     """Whether a constant weighs an output's elements (a mask): where it is zero there is no gradient, each for itself."""
     value = step.values[number]
     if not value.is_floating_point() or (
@@ -268,7 +250,7 @@ def weighs(step: LiveStep, before: Mapping[int, Tensor], number: int, output: in
     ):  # of a distribution over classes, an element moves its neighbours
         return False
     gone = step.gradients({number: torch.zeros_like(value)})[output]
-    return not bool(gone.any()) and bool(before[output].any())
+    return not bool(gone.any()) and bool(step.before[output].any())
 
 
 def paired(output: int, number: int, changed: Tensor, half: Tensor, value: Tensor) -> Compared | None:
@@ -308,7 +290,7 @@ def are_events(value: Tensor, axis: int) -> bool:
     return shares or counted or bool((value.norm(dim=axis) - 1).abs().max() < 1e-5)
 
 
-def apart(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared]) -> tuple[list[Compared], list[int], list[int]]:
+def apart(step: LiveStep, pairs: list[Compared]) -> tuple[list[Compared], list[int], list[int]]:
     """Return the comparisons; among what looked like one the spreads, as large and coupled with a mean; and what is neither.
 
     Of two outputs that change one another's gradients the mean is the one whose gradient vanishes at its target.
@@ -316,8 +298,7 @@ def apart(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared]) -
     spreads: list[int] = []
     unclear: list[int] = []
     for pair in pairs:
-        every = torch.ones_like(step.values[pair.output], dtype=torch.bool)
-        moved = step.moved(before, pair.output, every)
+        moved = step.moved(pair.output)
         others = [each for each in pairs if each is not pair and each.output in moved]
         for other in others:
             here, there = step.vanishes(pair.output, pair.target), step.vanishes(other.output, other.target)
@@ -353,10 +334,7 @@ def is_discrete(step: LiveStep, number: int) -> bool:
     value = step.values[number]
     for reading in readings(len(value), tuple(value.shape[1:])) if value.ndim > 1 else ():
         if reading.form == "logits":
-            try:
-                pull = step.pull(number, reading.value.reshape(value.shape))
-            except Exception:  # of the user's operations, at other values
-                continue
+            pull = step.pull(number, reading.value.reshape(value.shape))
             if bool(pull.any()) and fitted(reading, pull.reshape(len(value), -1)) is not None:
                 return True
     return False
@@ -366,10 +344,7 @@ def is_linear(step: LiveStep, number: int) -> bool:
     """Whether an output's gradient is linear in itself, near or, beyond free nats, far out."""
     for by in (1.0, FAR * 10):
         once = far(step.values[number], by)
-        try:
-            one, two, three = (step.gradients({number: k * once})[number] for k in (1, 2, 3))
-        except Exception:
-            continue
+        one, two, three = (step.pull(number, k * once) for k in (1, 2, 3))
         bend, rise = (three - 2 * two + one).abs().max(), (three - one).abs().max()
         if bool(bend <= 1e-9 * three.abs().max()) and bool(rise > 1e-9 * three.abs().max()):
             return True
@@ -378,19 +353,14 @@ def is_linear(step: LiveStep, number: int) -> bool:
 
 def is_scaled(step: LiveStep, number: int) -> bool:
     """Whether an output's gradient is a number times itself, and another one further out, as of a function of a KL."""
-    ratios = []
-    for by in (1.0, 3.0):
-        value = far(step.values[number], by)
-        try:
-            ratios.append(step.pull(number, value) / value)
-        except Exception:  # of the user's operations, at other values
-            return False
+    there = [far(step.values[number], by) for by in (1.0, 3.0)]
+    ratios = [step.pull(number, value) / value for value in there]
     first, other = (each.flatten()[0] for each in ratios)
     even = all(bool(((each - one).abs() <= 1e-7 * one.abs()).all()) for each, one in zip(ratios, (first, other), strict=True))
     return even and bool(first.isfinite()) and bool(first != other)
 
 
-def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:
+def coupled(step: LiveStep, rest: list[int]) -> list[int]:
     """Return outputs that are compared with one another and with nothing else, as codes and their quantised neighbours.
 
     In whatever order of their axes.
@@ -398,7 +368,7 @@ def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> li
     codes: list[int] = []
     for other in rest:
         half = halved(step.values[other], 8)
-        for number, changed in step.moved(before, other, half).items():
+        for number, changed in step.moved(other, half).items():
             if number not in rest or number == other or changed.numel() != half.numel():
                 continue
             if any(meet(step, number, other, changed, half, order) for order in orders(changed.ndim)):
@@ -421,4 +391,4 @@ def meet(step: LiveStep, number: int, other: int, changed: Tensor, half: Tensor,
     alike = step.values[other].abs() + 1
     inside = alike.reshape([changed.shape[axis] for axis in order]).permute([order.index(i) for i in range(len(order))])
     there = step.gradients({number: inside, other: alike})[number]
-    return float(there.abs().max()) <= SMALL * float(step.gradients({number: 2 * inside, other: alike})[number].abs().max())
+    return is_nothing(there, step.gradients({number: 2 * inside, other: alike})[number])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+
+from recon_cli.auditing.reach.extracting import own_nodes
 
 CALLS = {
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
@@ -15,10 +17,31 @@ POWERS = {"pow", "square", "abs", "absolute", "norm", "vector_norm", "pairwise_d
 SHAPING = {"exp", "log10", "softmax", "sigmoid", "tanh"}  # what a square within is no loss of, but a kernel or a measure
 RANKING = {"argmin", "topk", "argsort"}  # what is asked of distances, which say what is nearest
 
+TRAINS = ("backward", "manual_backward", "zero_grad")
+OTHERS = {
+    **dict.fromkeys(("jax", "optax", "haiku", "distrax", "numpyro", "equinox", "chex", "objax"), "JAX"), "flax": "Flax",
+    **dict.fromkeys(("tensorflow", "tensorflow_probability"), "TensorFlow"), **dict.fromkeys(("keras", "keras_core"), "Keras"),
+    "mlx": "MLX", "paddle": "PaddlePaddle", "mxnet": "MXNet", "mindspore": "MindSpore", "tinygrad": "tinygrad",
+    **dict.fromkeys(("theano", "lasagne"), "Theano"), "aesara": "Aesara", "pytensor": "PyTensor", "chainer": "Chainer",
+    "oneflow": "OneFlow", "jittor": "Jittor", "cupy": "CuPy", "autograd": "Autograd", "dynet": "DyNet", "cntk": "CNTK",
+}  # fmt: skip
 
-def called_grad(calls: Sequence[ast.Call]) -> bool:
-    """Whether one of some calls is of ``torch.autograd.grad``."""
-    return any(ast.unparse(node.func).endswith("autograd.grad") for node in calls)
+
+def step_of(tree: ast.AST) -> ast.Call | None:
+    """Return the call by which a definition trains: of backward, of an optimizer's step."""
+    for node in own_nodes(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = ast.unparse(node.func.value).lower()
+            if node.func.attr in TRAINS or (node.func.attr == "step" and ("opt" in owner or "scaler" in owner)):
+                return node
+    return None
+
+
+def imports(nodes: Iterable[ast.AST]) -> dict[str, ast.Import | ast.ImportFrom]:
+    """Return the packages that statements import, each with the last that does."""
+    lines = [each for node in nodes for each in ast.walk(node) if isinstance(each, (ast.Import, ast.ImportFrom))]
+    named = [(line, [line.module or ""] if isinstance(line, ast.ImportFrom) else [a.name for a in line.names]) for line in lines]
+    return {name.partition(".")[0]: line for line, names in named for name in names}
 
 
 def plain_parts(node: ast.AST) -> Iterator[ast.AST]:

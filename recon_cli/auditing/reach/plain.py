@@ -64,17 +64,13 @@ def with_priors(step: LiveStep) -> tuple[LiveStep, list[str]]:
 
 def groups(step: LiveStep, learned: Sequence[int]) -> Iterator[set[int]]:
     """Yield the tensors that stand in one term, where they are three or more and no data are in it."""
-    before = step.gradients({})
     near: dict[int, set[int]] = {n: {n} for n in learned}
     for number in learned:
-        every = torch.ones_like(step.values[number], dtype=torch.bool)
-        for other in step.moved(before, number, every):
+        for other in step.moved(number):
             together = near[number] | near[other]
             near.update(dict.fromkeys(together, together))
-    of_data: set[int] = set()
-    for number in step.cut.constants:
-        if number not in step.cut.noise and varied(step.values[number]):
-            of_data |= {*step.moved(before, number, torch.ones_like(step.values[number], dtype=torch.bool))}
+    data = [n for n in step.cut.constants if n not in step.cut.noise and varied(step.values[n])]
+    of_data = {output for n in data for output in step.moved(n)}
     for group in {frozenset(each) for each in near.values()}:
         if len(group) > 2 and not group & of_data:
             yield {*group}

@@ -279,21 +279,13 @@ def variables(frame: FrameType) -> list[tuple[str, int]]:
 def line_of(frame: FrameType | None, files: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return FILE:LINE of what is running."""
     file = "" if frame is None else frame.f_code.co_filename
-    return f"{files.get(file) or near(file, folder())}:{frame.f_lineno}" if frame is not None else ""
+    return f"{files.get(file) or shortened(file, folder())}:{frame.f_lineno}" if frame is not None else ""
 
 
 @functools.lru_cache(maxsize=256)
-def near(file: str, _folder: str | None) -> str:
-    """Return a file as it is seen from the folder that the process is in."""
-    return shortened(file)
-
-
-def shortened(file: str) -> str:
-    """Return a file as it is seen from the working directory, where it is below that."""
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except (OSError, ValueError):
-        return file
+def shortened(file: str, here: str | None) -> str:
+    """Return a file as it is seen from a folder, where it is below that."""
+    return str(Path(file).relative_to(here)) if here is not None and Path(file).is_relative_to(here) else file
 
 
 def is_library(place: str) -> bool:

@@ -6,30 +6,14 @@ import ast
 import inspect
 import types
 from pathlib import Path
-from typing import Any
 
-from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.extracting import Definition, needed_by, own_nodes, top_names
+from recon_cli.auditing.reach.callables import Reached, parameters_of
+from recon_cli.auditing.reach.extracting import Definition, needed_by, own_nodes
 from recon_cli.auditing.reach.objects import source
+from recon_cli.auditing.reach.patterns import OTHERS, called, imports, step_of
+from recon_cli.auditing.reach.scan import SourceFile
 from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
-
-OTHERS = {
-    "jax": "JAX", "flax": "Flax", "optax": "JAX", "haiku": "JAX", "tensorflow": "TensorFlow", "keras": "Keras", "mlx": "MLX",
-    "paddle": "PaddlePaddle", "mxnet": "MXNet", "mindspore": "MindSpore", "tinygrad": "tinygrad", "theano": "Theano",
-    "chainer": "Chainer",
-}  # fmt: skip
-TRAINS = ("backward", "zero_grad")
-
-
-def step_of(tree: ast.AST) -> ast.Call | None:
-    """Return the call by which a definition trains: of backward, of an optimizer's step."""
-    for node in own_nodes(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner = ast.unparse(node.func.value).lower()
-            if node.func.attr in TRAINS or (node.func.attr == "step" and ("opt" in owner or "scaler" in owner)):
-                return node
-    return None
 
 
 def trains(code: object, tree: ast.AST | None, depth: int = 3) -> bool:
@@ -56,15 +40,13 @@ def check_runnable(reached: Reached) -> None:
         root = (getattr(module, "__name__", "") if isinstance(module, types.ModuleType) else "").partition(".")[0]
         if root in OTHERS and not jax_bridge.is_bridged(reached.code):
             raise other_library(reached.spelled, root, f"it reads {name}")
-    try:
-        parameters = [*inspect.signature(reached.code).parameters.values()][reached.bound :]
-    except (TypeError, ValueError):
-        return
+    parameters = [*parameters_of(reached.code).values()][reached.bound :]
     alone = not any(p.default is p.empty or p.kind is p.VAR_POSITIONAL for p in parameters)
     if tree is None or not (trains(code, tree) or alone and works(tree)):
         return
     step = step_of(tree)
-    at = f" (line {line_of(code, step)}: {ast.unparse(step)})" if step is not None else ""
+    first = getattr(getattr(code, "__code__", None), "co_firstlineno", 1)
+    at = f" (line {first + step.lineno - 1}: {ast.unparse(step)})" if step is not None else ""
     raise ReconError(
         f"{reached.spelled} is a training loop{at}, and takes no tensors of a loss: recon does not run it.",
         "Give the function that takes the tensors and returns the loss, or have the script run up to its first step: "
@@ -79,17 +61,11 @@ def works(tree: ast.AST) -> bool:
     return (loops and not inside) or step_of(tree) is not None
 
 
-def line_of(code: object, node: ast.AST) -> int:
-    """Return the line of a file at which a node of a function is."""
-    first = getattr(getattr(code, "__code__", None), "co_firstlineno", 1)
-    return int(first + getattr(node, "lineno", 1) - 1)
-
-
 def other_library(spelled: str, root: str, because: str) -> ReconError:
     """Return the error for a loss that is not torch's."""
     return ReconError(
         f"{spelled} is written in {OTHERS[root]} ({because}); recon audits functions of torch tensors.",
-        "Write the same lines with torch (jnp.sum is torch.sum, and so on), and audit those.",
+        "Write the same lines with torch (its sum is torch.sum, and so on), and audit those.",
     )
 
 
@@ -102,17 +78,12 @@ def check_word(word: str) -> None:
         return
     from recon_cli.auditing.reach import jax_bridge
 
-    imports: dict[str, str] = {}
-    for node in needed_by(tree_of(Path(place))[0], name.partition(".")[0]):
-        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try)):
-            for each in ast.walk(node):
-                modules = [alias.name for alias in each.names] if isinstance(each, ast.Import) else []
-                modules += [each.module or ""] if isinstance(each, ast.ImportFrom) else []
-                imports |= {module.partition(".")[0]: f"line {each.lineno}: {ast.unparse(each)}" for module in modules}  # type: ignore[attr-defined]
+    known = imports(needed_by(tree_of(Path(place))[0], name.partition(".")[0]))
     bridge = jax_bridge.LIBRARIES if jax_bridge.installed() else ()
-    libraries = [root for root in imports if root in OTHERS and root not in bridge]
-    if libraries and "torch" not in imports:
-        raise other_library(name, libraries[0], imports[libraries[0]])
+    libraries = [root for root in known if root in OTHERS and root not in bridge]
+    if libraries and "torch" not in known:
+        line = known[libraries[0]]
+        raise other_library(name, libraries[0], f"line {line.lineno}: {ast.unparse(line)}")
 
 
 def no_function(word: str) -> ReconError:
@@ -121,26 +92,19 @@ def no_function(word: str) -> ReconError:
     path = Path(word)
     if path.suffix not in (".py", ".ipynb") or not path.is_file():
         return ReconError(f"{word!r} names no function.", usage)
-    tree, _ = tree_of(path)
-    nodes = {node.name: node for node in ast.walk(tree) if isinstance(node, Definition)}
-    names = [name for name in top_names(tree) if auditable(nodes[name.rpartition(".")[2]])]
+    tree = tree_of(path)[0]
+    file = SourceFile(word, tree)
+    places = [place for place in file.places if file.is_whole(place) and not place.outer and place.short[0] != "_"]
+    names = [place.name for place in places if not trains(None, place.node)]
     if names:
         more = f" and {len(names) - 8} more" * (len(names) > 8)
         return ReconError(f"Which function of {word}?", f"It has {', '.join(f'{word}:{name}' for name in names[:8])}{more}.")
-    steps = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    for step in [node for node in steps if node.func.attr == "backward"]:  # type: ignore[attr-defined]
-        loss = ast.unparse(step.func.value)  # type: ignore[attr-defined]
+    for step in [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "backward"]:
+        loss = ast.unparse(step.func.value) if isinstance(step.func, ast.Attribute) else ""
         lines = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == loss]
-        at = f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}" if lines else f"line {step.lineno}"
         return ReconError(
-            f"{word} has no function: its loss, {loss}, is computed inline at {at}.",
+            f"{word} has no function: its loss, {loss}, is computed inline at line{'s' * (len(lines) > 1)} "
+            f"{', '.join(map(str, lines or [step.lineno]))}.",
             f"Put that in a function that takes its tensors, def loss(recon, x, mu, logvar), and audit {word}:loss.",
         )
     return ReconError(f"{word!r} names no function, and has none that takes tensors.", usage)
-
-
-def auditable(node: Any) -> bool:
-    """Whether a definition takes something and is no training loop."""
-    arguments = [each.arg for each in (*node.args.posonlyargs, *node.args.args) if each.arg != "self"]
-    returns = any(isinstance(each, ast.Return) and each.value is not None for each in own_nodes(node))
-    return bool(arguments or node.args.vararg) and returns and node.name[0] != "_" and not trains(None, node)

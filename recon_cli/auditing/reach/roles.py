@@ -9,15 +9,18 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recon_cli.auditing.limiting import Lacking
-from recon_cli.auditing.reach.asking import SKIPPED, around, asked, handed_on, keys_of, parameters_of, read, wanted
+from recon_cli.auditing.reach.asking import SKIPPED, around, asked, filled, handed_on, keys_of, parameters_of
 from recon_cli.auditing.reach.call_plans import OBJECT, BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.objects import Stand, head_of
 from recon_cli.auditing.reach.questions import Node
+from recon_cli.auditing.reach.totals import given_in_file
 from recon_cli.auditing.reach.vocabulary import (
     DATA,
     FLAGS,
@@ -51,39 +54,21 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     keys |= dict.fromkeys(handed_on(reached.tree, parameters, bind), True)
     call.trace = trace = asked(call, reached, parameters, bind, words, keys, call.given)
     missing: list[str] = []
-    index, several = 0, any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    for parameter in parameters:
-        name = parameter.name
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            parts = [trace.nodes[key] for key in trace.nodes if re.fullmatch(rf"{name}\[\d+\]", key)]
-            count = len(words) - index if words else max((i + 1 for i, part in enumerate(parts) if part.touched), default=0)
-            for i, part in enumerate(parts[:count]):
-                call.arguments.append(shaped(part, call, words[index + i] if words else None, missing))
-            index += count
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:
-            call.keywords |= {key: value_of(key, None, call, reached, bind, missing) for key in read(keys, bind)}
-            continue
-        word = words[index] if words[index:] else None
-        index += 1
-        if name not in bind and parameter.default is not parameter.empty:
-            if word in SKIPPED:
-                break
-            if word is None and not wanted(parameter, reached.tree):
-                continue
-        value = value_of(name, word, call, reached, bind, missing)
-        if parameter.kind is parameter.KEYWORD_ONLY or len(call.arguments) < index - 1 and not several:
-            call.keywords[name] = value
-        else:
-            call.arguments.append(value)
+
+    def value(name: str, word: str | None) -> object:
+        return value_of(name, word, call, reached, bind, missing)
+
+    def several(name: str, own: list[str]) -> list[object]:
+        parts = [trace.nodes[key] for key in trace.nodes if re.fullmatch(rf"{name}\[\d+\]", key)]
+        count = len(own) if words else max((i + 1 for i, part in enumerate(parts) if part.touched), default=0)
+        return [shaped(part, call, own[i] if own else None, missing) for i, part in enumerate(parts[:count])]
+
+    call.arguments, call.keywords, index = filled(parameters, bind, words, keys, reached.tree, value, several)
     if words[index:]:
         raise ReconError(f"--args names {len(words)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
     if made(trace.result):
-        missing = [
-            p.name
-            for p in parameters
-            if p.name not in bind and p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
+        alone = [p for p in parameters if p.name not in bind and p.default is p.empty]
+        missing = [p.name for p in alone if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if missing:
         raise needed(missing, call, reached)
     models(call)
@@ -132,9 +117,6 @@ def parts_given(bind: Mapping[str, object], own: list[str], reached: Reached) ->
         getattr(inspect.unwrap(reached.code), "__globals__", {}), "--bind",
     )  # fmt: skip
     return {key: value.value({}) if isinstance(value, Expression) else value for key, value in values.items()}
-
-
-CRITERION = "nn.MSELoss(reduction='sum')"  # for one
 
 
 def roles_in(order: str | None) -> list[str]:
@@ -187,7 +169,6 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         return None if word is None and role not in (*DATA, *LATENT, "posterior") else leaf(name, word, node.key)
     if "loss" in node.uses and role not in ("posterior", "decoder"):
         missing.append(node.key)
-        call.wanted[node.key] = CRITERION
         return None
     if ("call", "") in node.parts:
         answer = node.parts["call", ""]
@@ -269,9 +250,7 @@ def mentioned(tree: ast.AST | None, name: str) -> bool:
 
 def leaf(name: str, word: str | None, key: str) -> object:
     """Return a slot by what was told, or by its name."""
-    if not word and name and set(name) <= {"_"}:
-        return None
-    if word in ("-", "_", ""):
+    if word in SKIPPED or (not word and name and set(name) <= {"_"}):
         return None
     if word:
         return Slot(
@@ -292,16 +271,18 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
     options, several = list[str](), list[str]()
+    of_file = given_in_file(reached, missing)
     for key in missing:
         node = call.trace.nodes.get(key) or next(
             (inside[root][key.removeprefix(f"{root}.")] for root in inside if key.startswith(f"{root}.")), Node(key)
         )
-        word = call.wanted.get(key) or (CRITERION if "loss" in node.uses else "WORD" if "words" in node.uses else 1)
+        word = call.wanted.get(key) or (criterion(key) if "loss" in node.uses else "WORD" if "words" in node.uses else 1)
         if word == 1 and "tensor" in node.uses and "number" not in node.uses:
             word = "torch.tensor(1.0)"
         if choices := compared(reached.tree, key):
             word = choices[0]
             several += [f"{key} may be {', '.join(choices[:-1])} or {choices[-1]}"] * bool(choices[1:])
+        word = of_file.get(key, (word, 0))[0]
         option, where = ("--self", key[5:]) if key.startswith("self.") else ("--bind", key)
         text = f"{where}={word}"
         options.append(f"{option} {text}" if re.fullmatch(r"[\w.=,:+-]+", text) else f'{option} "{text}"')
@@ -313,7 +294,18 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     which = "which has no default" if len(missing) == 1 else "which have no defaults"
     names = spelled_out(missing)
     them = "it" if len(missing) == 1 else "them"
-    return Lacking(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, say', *several])}.")
+    lines = [str(line) for line in sorted({line for _, line in of_file.values()})]
+    said = f"as line{'s' * (len(lines) > 1)} {spelled_out(lines)} {'have' if lines[1:] else 'has'} it" if lines else "say"
+    return Lacking(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, {said}', *several])}.")
+
+
+def criterion(key: str) -> str:
+    """Return the loss of torch that the name of a criterion speaks of, else the square, for one."""
+    own = key.rpartition(".")[2].replace("_", "").lower()
+    classes = {name[:-4].lower(): f"nn.{name}(reduction='sum')" for name in dir(torch.nn) if name.endswith("Loss")}
+    functions = {name.replace("_", ""): f"F.{name}" for name in dir(F) if "entropy" in name and name[0] != "_"}
+    known = [(word, text) for word, text in (classes | functions).items() if word in own]
+    return max(known, default=("", "nn.MSELoss(reduction='sum')"), key=lambda each: len(each[0]))[1]
 
 
 def compared(tree: ast.AST | None, key: str) -> list[str]:

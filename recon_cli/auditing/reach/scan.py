@@ -14,11 +14,12 @@ from recon_cli.auditing.reach.extracting import Definition, own_nodes
 from recon_cli.auditing.reach.patterns import (
     CALLS,
     OBJECTS,
+    OTHERS,
     POWERS,
     SHAPING,
     assignments,
     called,
-    called_grad,
+    imports,
     is_difference,
     is_kl,
     is_module,
@@ -26,8 +27,8 @@ from recon_cli.auditing.reach.patterns import (
     is_ranking,
     makes_loss,
     plain_parts,
+    step_of,
 )
-from recon_cli.auditing.reach.refusing import OTHERS
 from recon_cli.auditing.reach.source_files import tree_of
 from recon_cli.errors import ReconError
 
@@ -107,11 +108,7 @@ def losses_in(path: Path) -> list[Site]:
 
 def is_of_tensors(tree: ast.Module) -> bool:
     """Whether a file may be about tensors: arrays of numpy that no library of tensors is beside are measured, not trained on."""
-    roots = set()
-    for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        roots |= {name.partition(".")[0] for name in names}
+    roots = imports([tree]).keys()
     return bool(roots & TENSORS) or not roots & NOT_TENSORS
 
 
@@ -202,23 +199,16 @@ class SourceFile:
         self.places = [*places_of(tree), Place(tree, "<module>", "")]
         for place in self.places:
             place.note_names()
-            found = [node for node in self.nodes(place) if id(node) not in place.ranked and self.is_loss(node, place)]
+            found = [node for node in own_nodes(place.node) if id(node) not in place.ranked and self.is_loss(node, place)]
             found = found or self.reductions(place)
             place.compares = min(found, key=lambda node: getattr(node, "lineno", 0), default=None)
             place.of_kl_alone = bool(found) and all(is_kl(node) or called(node) in OF_KL for node in found)
-
-    def nodes(self, place: Place) -> Iterator[ast.AST]:
-        """Yield the nodes of a place's own lines, those of lambdas within that have no name too."""
-        if isinstance(place.node, ast.Lambda):
-            yield from ast.walk(place.node.body)
-            return
-        yield from own_nodes(place.node)
 
     def reductions(self, place: Place) -> list[ast.AST]:
         """Return the sums of a function that compares in no way that is known, and is called a loss."""
         if not NAMED.match(place.short):
             return []
-        return [node for node in self.nodes(place) if called(node) in (*SUMS, "logsumexp") and id(node) not in place.ranked]
+        return [node for node in own_nodes(place.node) if called(node) in (*SUMS, "logsumexp") and id(node) not in place.ranked]
 
     def is_loss(self, node: ast.AST, place: Place) -> bool:
         """Whether an expression compares tensors as a reconstruction's loss does, or is a KL."""
@@ -275,7 +265,7 @@ class SourceFile:
         family = [place.owner]
         for name in family:
             family += [base for base in self.bases.get(name, ()) if base not in family]
-        for node in self.nodes(place):
+        for node in own_nodes(place.node):
             if isinstance(node, ast.Call):
                 others = [other for other in named.get(called(node), ()) if other is not place]
                 on = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
@@ -293,11 +283,10 @@ class SourceFile:
 
     def trains(self, place: Place) -> bool:
         """Whether lines derive a loss and take a step, or are what a trainer derives."""
-        calls = [node for node in own_nodes(place.node) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-        steps = {called(node) for node in calls}
-        stepped = any(called(node) == "step" and "opt" in ast.unparse(node.func).lower() for node in calls)
-        derived = {"backward", "manual_backward"} & steps or (called_grad(calls) and not place.returns)
-        return stepped or bool(derived) or place.short == "training_step"
+        if place.short == "training_step" or step_of(place.node) is not None:
+            return True
+        grads = [n for n in own_nodes(place.node) if isinstance(n, ast.Call) and ast.unparse(n.func).endswith("autograd.grad")]
+        return bool(grads) and not place.returns
 
     def hindrance(self, place: Place) -> str:
         """Return why a loss cannot be called alone; empty where it can."""
@@ -315,7 +304,7 @@ class SourceFile:
             for node in own_nodes(other.node) if isinstance(node, ast.Assign) and is_module(node.value)
             for target in node.targets if isinstance(target, (ast.Attribute, ast.Name))
         }  # fmt: skip
-        for node in self.nodes(place):
+        for node in own_nodes(place.node):
             if isinstance(node, ast.Call) and (name := called(node)) not in CALLS:
                 written = ast.unparse(node.func)
                 known = (written in made and not LIKE_LOSS.match(name)) or NETWORK.match(name)

@@ -12,13 +12,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from recon_cli.auditing.limiting import OURS, InterruptedLoss, OutOfTime, limited
+from recon_cli.auditing.limiting import OURS, InterruptedLoss, limited
 from recon_cli.auditing.reach.losses import DerivedLoss, Finished, Watching
-from recon_cli.auditing.reach.uncompiled import optimizers_without_compiler
+from recon_cli.auditing.reach.patterns import OTHERS
 from recon_cli.auditing.restoring import Library, folder
 from recon_cli.errors import ReconError
-
-OTHERS = {"tensorflow": "TensorFlow", "jax": "JAX", "mlx": "MLX", "paddle": "PaddlePaddle"}
+from recon_cli.runtime.optimizers import optimizers_without_compiler
 
 
 def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) -> list[DerivedLoss]:
@@ -39,11 +38,17 @@ def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) 
             raise ReconError(f"After --run comes a script, and all behind it is the script's own: {name} is none.", own)
         raise ReconError(f"There is no script {name!r}.", f"recon looked in {Path.cwd()}.")
     watching, me = Watching(iteration, stop=True), os.getpid()
+    late = ReconError(
+        f"{name} derived no loss within {timeout or 0:g} seconds.", "Give it longer with --timeout, or less data to begin with."
+    )
     with as_main(words, str(Path.cwd()) if module else os.path.dirname(os.path.abspath(name))):
-        if module and not findable(name):
+        there = not module
+        with contextlib.suppress(ImportError, ValueError):
+            there = there or importlib.util.find_spec(name) is not None
+        if not there:
             raise ReconError(f"There is no module {name!r} to run.", "Run recon where python -m finds it.")
         try:
-            with limited(timeout), in_time(name, timeout), optimizers_without_compiler(), Library(), watching:
+            with limited(timeout, late), optimizers_without_compiler(), Library(), watching:
                 if module:
                     runpy.run_module(name, run_name="__main__", alter_sys=True)
                 else:
@@ -68,25 +73,6 @@ def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) 
             "recon watches loss.backward() and torch.autograd.grad: give the script that trains, and arguments for one step.",
         )
     return watching.losses
-
-
-@contextlib.contextmanager
-def in_time(name: str, timeout: float | None) -> Iterator[None]:
-    """Raise a ReconError that names the script where its time is over."""
-    try:
-        yield
-    except OutOfTime:
-        raise ReconError(
-            f"{name} derived no loss within {timeout:g} seconds.", "Give it longer with --timeout, or less data to begin with."
-        ) from None
-
-
-def findable(module: str) -> bool:
-    """Whether there is a module to run."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def instead() -> str:

@@ -211,12 +211,6 @@ class Traced(torch.Tensor):
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return "a stand-in"
 
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
-        first = next(within((args, kwargs or {})))
-        return first._trace.operate(getattr(func, "__name__", ""), args, kwargs or {})
-
 
 def weighs(each: Traced, inside: Sequence[Traced]) -> bool:
     """Whether a stand-in is nothing but an argument beside sums of others: a weight."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -69,18 +70,11 @@ def audit_step(derived: DerivedLoss) -> Audit:
         words += [each for each in said if each not in words]
     measured = measure(problem, "", {}, growths=growths)
     notes += [f"{each[:1].upper()}{each[1:]}." for each in words]
-    notes += [
-        f"The output {spell(step.cut.shapes[n])} is compared with one number, or its mean is taken: a score or a penalty, "
-        "a term of its own."
-        for n in parts.scores
-    ]
-    notes += [
-        f"Outputs {spell(step.cut.shapes[n])} are compared with one another: codes, a term of their own." for n in parts.codes[:1]
-    ]
-    notes += [
-        f"The output {spell(step.cut.shapes[n])} is compared with labels: a classifier's term, of its own."
-        for n in parts.labelled
-    ]
+    score = "is compared with one number, or its mean is taken: a score or a penalty, a term of its own"
+    of_no_data = [(n, "The output", score) for n in parts.scores]
+    of_no_data += [(n, "Outputs", "are compared with one another: codes, a term of their own") for n in parts.codes[:1]]
+    of_no_data += [(n, "The output", "is compared with labels: a classifier's term, of its own") for n in parts.labelled]
+    notes += [f"{what} {spell(step.cut.shapes[n])} {why}." for n, what, why in of_no_data]
     measured = replace(
         measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="",
         data=beside(step, parts, measured),
@@ -101,8 +95,7 @@ def posterior(derived: DerivedLoss, parts: Parts, latent: Latent | None) -> dict
     if derived.drawing is None or latent is None or not latent.weight:
         return {}
     outputs, names = [pair.output for pair in parts.pairs], derived.names
-    for i, mean in enumerate(parts.means):
-        scale = parts.scales[i] if parts.scales else None
+    for mean, scale in itertools.zip_longest(parts.means, parts.scales):
         named = names.get(mean, "mu"), names.get(scale, "scale") if scale is not None else ""
         wrong = missampled(derived.drawing, outputs, mean, scale, latent, named)
         if wrong is not None and scale is None:
@@ -139,7 +132,7 @@ def respelled(code: str, said: Mapping[str, str]) -> str:
 
 def beside(step: LiveStep, parts: Parts, measured: Measurements) -> Beside:
     """Return the step's own data as its reconstructions have to do with them: those elements that are not masked."""
-    grads, outside = step.gradients({}), {}
+    grads, outside = step.before, {}
     for pair, term in zip(parts.pairs, measured.terms, strict=True):
         x, grad = step.values[pair.target], grads[pair.output]
         family = term.rec.match.family if term.rec.match is not None else ""
@@ -296,21 +289,6 @@ class Replayed(Replay):
         return self.cut.replay({n: v.to(dtype) if v.is_floating_point() else v for n, v in values.items()}).sum()
 
 
-@dataclass
-class Names:
-    """What the tensors of a step are called: as in the code that derives its loss, else by a word of ours that it has not."""
-
-    own: Mapping[int, str]
-
-    def of(self, numbers: list[int], usual: str) -> str:
-        """Return the name of a tensor, the ``usual`` one where the code has none, or where there are several."""
-        if len(numbers) == 1 and numbers[0] in self.own:
-            return self.own[numbers[0]]
-        while usual in self.own.values():
-            usual += "_"
-        return usual
-
-
 def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Problem, dict[int, str]]:
     """Return the loss as a function of named tensors, at the step's sizes; and the names by number."""
     shapes, means, first = step.cut.shapes, parts.means, parts.pairs[0]
@@ -326,7 +304,14 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         last = first.classes == len(shapes[first.output]) - 1
         sample = (D // V, V) if last else (V, D // V)
         layout = Layout(classes=("last" if last else "first") + ("-hot" if first.hot else ""))
-    names = Names(derived.names)
+
+    def named_as(numbers: list[int], usual: str) -> str:
+        """Return a tensor's name in the code that derives the loss; where it has none, or there are several, one that is free."""
+        own = [derived.names[n] for n in numbers if n in derived.names] if len(numbers) == 1 else []
+        while not own and usual in derived.names.values():
+            usual += "_"
+        return own[0] if own else usual
+
     several = len(parts.pairs) > 1
     targets = [pair.target for pair in parts.pairs]
     slots: list[Slot] = []
@@ -335,28 +320,21 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         group = str(targets.index(pair.target) + 1) if several else ""  # some are compared with the same
         end = str(i) if several else ""
         how = f"an output of the network that is compared with data, {spell(shapes[pair.output])}"
-        output, x = names.of([pair.output], f"output{end}"), names.of([pair.target], f"x{group}")
+        output, x = named_as([pair.output], f"output{end}"), named_as([pair.target], f"x{group}")
         slots.append(Slot(output, "recon", how, group=group))
         how = f"the data that it is compared with, {spell(shapes[pair.target])}"
         if group in ("", end):
             slots.append(Slot(x, "target", how, group=group))
         where |= {output: [pair.output], x: [pair.target]}
-    beside = parts.spreads or parts.shaping
-    for usual, role, numbers in (
-        ("spread", "spread", beside),
-        ("mu", "mu", means),
-        ("scale", "scale", parts.scales),
-    ):
+    for role, numbers in (("spread", parts.spreads or parts.shaping), ("mu", means), ("scale", parts.scales)):
         if numbers:
-            key = names.of(numbers, usual)
+            key = named_as(numbers, role)
             slots.append(Slot(key, role, f"an output of the network, {' and '.join(spell(shapes[n]) for n in numbers)}"))
             where[key] = numbers
-    own = ("recon", "target", "spread")
-    named: dict[str, tuple[int, ...]] = {}
-    for slot in slots if not layout.classes else ():
-        named |= {slot.key: (sum(math.prod(shapes[n]) for n in where[slot.key]) // B,)} if slot.role in own else {}
+    own = [slot.key for slot in slots if slot.role in ("recon", "target", "spread") and not layout.classes]
+    named: dict[str, tuple[int, ...]] = {key: (sum(math.prod(shapes[n]) for n in where[key]) // B,) for key in own}
     for n in parts.probs:
-        slots.append(Slot(key := names.of([n], "logits"), "probs", f"an output of the network, {spell(shapes[n])}"))
+        slots.append(Slot(key := named_as([n], "logits"), "probs", f"an output of the network, {spell(shapes[n])}"))
         where[key], named[key] = [n], shapes[n][1:]
     plan = CallPlan(keywords={slot.key: slot for slot in slots})
     plan.trace.ignored |= step.ignored

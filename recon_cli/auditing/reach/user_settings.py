@@ -9,11 +9,11 @@ import inspect
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 
-from recon_cli.auditing.reach.callables import Reached
+from recon_cli.auditing.reach.callables import Reached, parameters_of
 from recon_cli.auditing.reach.objects import head_of, source
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import nearest_names
@@ -97,22 +97,15 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
     code = inspect.unwrap(getattr(reached.code, "__func__", reached.code))
     if not (bind or attributes):
         return
-    try:
-        arguments = [*inspect.signature(reached.code).parameters][reached.bound :]
-    except (TypeError, ValueError):
-        arguments = []
+    arguments = [*parameters_of(reached.code)][reached.bound :]
     read = Read()
     read.function(code, reached.owner)
     names = {*arguments, *read.names} - set(dir(builtins))
     for name in bind:
         if (head := head_of(name)) not in names | read.words:
-            raise never(
-                reached,
-                "--bind",
-                head,
-                {*arguments, *(n for n in names if settable(code, n))},
-                read.attributes if reached.bound else set(),
-            )
+            scope = getattr(code, "__globals__", {})  # of which a value may be given, or what is not there yet
+            values = {n for n in names if not callable(scope.get(n)) and not isinstance(scope.get(n), types.ModuleType)}
+            raise never(reached, "--bind", head, {*arguments, *values}, read.attributes if reached.bound else set())
     for name in attributes:
         if not reached.bound:
             meant = nearest_names(name, names)
@@ -124,19 +117,9 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
             values = {
                 n for n in read.attributes if not hasattr(torch.Tensor, n) and not callable(getattr(reached.owner, n, None))
             }
-            own = {n.attr for n in ast.walk(reached.tree) if of_self(n)} if reached.tree is not None else values
+            nodes = [*ast.walk(reached.tree)] if reached.tree is not None else []
+            own = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"} if nodes else values
             raise never(reached, "--self", head, values & own, names)
-
-
-def of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
-    """Whether it is ``self.something``."""
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
-
-
-def settable(code: Any, name: str) -> bool:
-    """Whether a name stands for no function, class or module, but for a value, or for nothing yet."""
-    value = getattr(code, "__globals__", {}).get(name)
-    return not callable(value) and not isinstance(value, types.ModuleType)
 
 
 def never(reached: Reached, option: str, name: str, names: set[str], others: set[str]) -> ReconError:

@@ -100,31 +100,13 @@ DENSITY = re.compile(
 READY = re.compile(r"(mi|tc|mutual_?info\w*|total_?corr\w*|dw_?kl|dimwise_?kl|\w+_(mi|tc)|(mi|tc|dw_?kl)_\w+)$", re.I)
 PATTERNS = [(role, re.compile(f"(?:{'|'.join(words.split())})$", re.I)) for role, words in NAMED.items()]
 TENSOR_WORDS = {
-    "kl",
-    "mean",
-    "logvar",
-    "std",
-    "var",
-    "sample",
-    "mode",
-    "rsample",
-    "log_prob",
-    "loc",
-    "scale",
-    "entropy",
-    "stddev",
+    "kl", "mean", "logvar", "std", "var", "sample", "mode", "rsample", "log_prob", "loc", "scale", "entropy", "stddev",
     "variance",
-}
+}  # fmt: skip
 FLAGS = {
-    "is_train": True,
-    "training": True,
-    "train": True,
-    "is_training": True,
-    "optimizer_idx": 0,
-    "batch_idx": 0,
-    "global_step": 0,
-    "device": "cpu",
-}
+    **dict.fromkeys(("is_train", "training", "train", "is_training"), True),
+    **dict.fromkeys(("optimizer_idx", "batch_idx", "global_step"), 0), "device": "cpu",
+}  # fmt: skip
 NUMBERS = re.compile(
     r"(beta|gamma|alpha|delta|lambd?a?_?\w*|lmbda|lam|capacity|steps?|epochs?|\w*_(weight|coeff?|coefficient|scale|factor|step|size|epochs?)|w_\w+"
     r"|iteration|n_\w+|num_\w+|temperature|temp|eps|epsilon|free_(bits|nats)|c_max|m_n)$", re.I
