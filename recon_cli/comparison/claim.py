@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from recon_cli.identity.likelihood import Likelihood
@@ -91,10 +91,17 @@ class Claim:
 
 
 def replaceable(part: Likelihood | Loss) -> list[str]:
-    """Return which fields of a likelihood, or of a loss, may be tensors: no whole numbers, none that torch's functional takes."""
+    """Return which fields of a likelihood, or of a loss, may be tensors: no whole numbers, none that torch's functional takes.
+
+    Nor a whole exponent: a kernel multiplies then, which takes a tenth of the time that logarithms do.
+    """
     if isinstance(part, Loss) and type(part).values is Loss.values:
         return []
-    return [field.name for field in fields(part) if not field.metadata["domain"].whole]
+
+    def is_whole(field: Field[float]) -> bool:
+        return field.metadata["domain"].whole or (field.metadata["exponent"] and getattr(part, field.name) % 1 == 0)
+
+    return [field.name for field in fields(part) if not is_whole(field)]
 
 
 def with_fields(part: Part, numbers: Iterator[Number]) -> Part:

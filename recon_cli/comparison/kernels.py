@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SOURCES = ("identity", "likelihoods", "numerics", "comparison/claim.py", "comparison/tally.py", "comparison/kernels.py")
 FEW_NUMBERS = 4  # of an element: mean and noises. Those of a mixture, more, are taken several at a time
+LONG = 100  # operations: the compiler puts what takes more than these, of its own accord 30, into memory and reads it again
 Say = Callable[[str], None]
 
 
@@ -206,9 +207,13 @@ def make(kind: Kind) -> bytes:
             check_any_size(graph)
             if kind.apart:
                 unstack(graph)
+            graph.graph.eliminate_dead_code()  # what was looked at on the way, and could not be
             dynamic = ({0: events}, {int(kind.apart): events}, *[None] * (len(inputs) - 2))
             module = torch.export.export(graph, inputs, dynamic_shapes=dynamic).module()
-            options = {"aot_inductor.output_path": str(path), "cpp.dynamic_threads": True, **vector_options()}
+            options = {
+                "aot_inductor.output_path": str(path), "cpp.dynamic_threads": True,
+                "realize_opcount_threshold": LONG, **vector_options(),
+            }  # fmt: skip
             torch._inductor.aot_compile(module, inputs, options=options)
             return path.read_bytes()
     except Exception as error:

@@ -43,9 +43,9 @@ def computed(value: Callable[[Any], Value]) -> Value:
     return cast("Value", property(value))
 
 
-def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:
-    """Return a named number: a dataclass field that knows where its value may lie and what it means."""
-    return dataclasses.field(default=default, metadata={"domain": domain, "meaning": meaning})
+def parameter(default: float, meaning: str, domain: Interval = POSITIVE, exponent: bool = False) -> Any:
+    """Return a named number: a dataclass field that knows where its value may lie, what it means, and if it is an exponent."""
+    return dataclasses.field(default=default, metadata={"domain": domain, "meaning": meaning, "exponent": exponent})
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
     """Return mu - x log mu + log x!."""
     from recon_cli.numerics.stable import lowest, with_derivatives
 
-    none = x <= 0
-    some = but_one(mu, none)
-    clamped, below = some.detach(), None
-    if not none_below(some, lowest(mu)):
-        clamped = clamped.clamp(min=lowest(mu))
-        below = (some / clamped).log()
-    value = mu.where(none, _saddle_point(x, at_least_one(x, none), clamped, below))
+    low = lowest(mu)
+    if none_below(mu, low):
+        some, value = mu, _saddle_point(x, mu.detach())
+    else:
+        none = x <= 0
+        some = but_one(mu, none)
+        clamped = some.detach().clamp(min=low)
+        value = mu.where(none, _saddle_point(x, clamped).addcmul(x, (some / clamped).log(), value=-1))
     return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))
 
 
@@ -35,35 +36,35 @@ def poisson_of_log(x: Tensor, raw: Tensor) -> Tensor:
     from recon_cli.numerics.stable import lowest, with_derivatives
 
     mu, clamped = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
-    value = _saddle_point(x, at_least_one(x, x <= 0), clamped.exp(), raw - clamped).where(x > 0, mu)
+    value = _saddle_point(x, clamped.exp()).addcmul(x, raw - clamped, value=-1).where(x > 0, mu)
     return with_derivatives(value, (lambda: mu - x, raw))
 
 
-def _saddle_point(x: Tensor, count: Tensor, mu: Tensor, below: Tensor | None) -> Tensor:
-    """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``, or that itself.
-
-    ``count`` is x, and 1 where that is 0.
-    """
+def _saddle_point(x: Tensor, mu: Tensor) -> Tensor:
+    """Return the nll of mu > 0: deviance, Stirling's error, log(2 pi x)/2; where x = 0 that is mu."""
     from recon_cli.numerics.stable import deviance
     from recon_cli.numerics.tables import looked_up
 
-    away = deviance(count, mu)
-    return (away if below is None else away.addcmul(x, below, value=-1)) + looked_up(_poisson_rest, x)
+    return deviance(x, mu) + looked_up(_poisson_rest, x)
 
 
 def _poisson_rest(x: Tensor) -> Tensor:
-    """Return the nll of mu = x > 0: Stirling's error, log(2 pi x)/2."""
+    """Return the nll of mu = x > 0: Stirling's error, log(2 pi x)/2; 0 where x = 0."""
     from recon_cli.numerics.stable import stirling_error
 
     count = x.where(x > 0, 1)
-    return stirling_error(count) + (2 * math.pi * count).log() / 2
+    return (stirling_error(count) + (2 * math.pi * count).log() / 2).where(x > 0, 0)
 
 
 def log_factorial(x: Tensor) -> Tensor:
     """Return log x!."""
     from recon_cli.numerics.tables import looked_up
 
-    return looked_up(lambda x: (x + 1).lgamma(), x)
+    return looked_up(_log_gamma_of_next, x)
+
+
+def _log_gamma_of_next(x: Tensor) -> Tensor:
+    return (x + 1).lgamma()
 
 
 def trials(dispersion: Number) -> Number:
@@ -112,7 +113,7 @@ def _negative_binomial(
     count = at_least_one(x, x <= 0)
     counted = (deviance(count, share * mu, -over) - count * beyond.clamp(max=0)).where(x > 0, over)
     parts = with_derivatives(failures + counted, (slope, point), (lambda: -failures / dispersion, dispersion))
-    return parts + looked_up(lambda x: negative_binomial_rest(x, dispersion), x, dispersion)
+    return parts + looked_up(negative_binomial_rest, x, dispersion)
 
 
 def negative_binomial_rest(x: Tensor, dispersion: Number) -> Tensor:

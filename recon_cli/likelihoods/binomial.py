@@ -103,7 +103,7 @@ class Binomial(Likelihood):
         def slope() -> Tensor:
             return (mu - x).where(inner, 1 - 2 * x / n) / on * (n / off)
 
-        return with_derivatives((saddle + looked_up(self._remainder, x, n)).where(inner, ends), (slope, mu))
+        return with_derivatives((saddle + looked_up(_remainder, x, n)).where(inner, ends), (slope, mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class Binomial(Likelihood):
         outer = beyond.where(x == 0, -beyond)
         ends = every(n * off.where(x == 0, on), n * on.where(x == 0, off), n) * outer.clamp(max=0).exp() + n * outer.clamp(min=0)
         slope = (n - x) * on * beyond.clamp(max=0).exp() - x * off * (-beyond).clamp(max=0).exp()
-        return with_derivatives((saddle + looked_up(self._remainder, x, n)).where(inner, ends), (slope, raw))
+        return with_derivatives((saddle + looked_up(_remainder, x, n)).where(inner, ends), (slope, raw))
 
     @property
     def slope(self) -> Number:
@@ -131,23 +131,7 @@ class Binomial(Likelihood):
         """Return -log C(count, x): the nll of mu = x less the loss."""
         from recon_cli.numerics.tables import looked_up
 
-        n = self.count
-
-        def of(x: Tensor) -> Tensor:
-            inner = (x > 0) & (x < n)
-            count = x.where(inner, 1)
-            entropy = count / n * every(count, n - count, n) + (n - count) / n * every(n - count, count, n)
-            return (self._remainder(x) - entropy).where(inner, 0)
-
-        return looked_up(of, x, n)
-
-    def _remainder(self, x: Tensor) -> Tensor:
-        """Return the nll of mu = x where 0 < x < count: Stirling's errors, log(2 pi x (1 - x/count))/2."""
-        from recon_cli.numerics.stable import stirling_error
-
-        n = self.count
-        errors = stirling_error(x) + stirling_error(n - x) - stirling_error(x.new_full((), n))
-        return errors + (2 * math.pi * x * ((n - x) / n)).log() / 2
+        return looked_up(_offset, x, self.count)
 
     @classmethod
     def designed(cls, x: Tensor) -> Binomial:
@@ -188,3 +172,18 @@ def every(part: Tensor, rest: Tensor, count: Number) -> Tensor:
     few, clamped = rest < part, part.clamp(min=lowest(part))
     most = rest * log1p_over(-rest.where(few, 0) / count)
     return most.where(few, count * ((count / clamped).log() - (part / clamped).log()))
+
+
+def _remainder(x: Tensor, n: Number) -> Tensor:
+    """Return the nll of mu = x where 0 < x < n: Stirling's errors, log(2 pi x (1 - x/n))/2."""
+    from recon_cli.numerics.stable import stirling_error
+
+    errors = stirling_error(x) + stirling_error(n - x) - stirling_error(x.new_full((), n))
+    return errors + (2 * math.pi * x * ((n - x) / n)).log() / 2
+
+
+def _offset(x: Tensor, n: Number) -> Tensor:
+    inner = (x > 0) & (x < n)
+    count = x.where(inner, 1)
+    entropy = count / n * every(count, n - count, n) + (n - count) / n * every(n - count, count, n)
+    return (_remainder(x, n) - entropy).where(inner, 0)

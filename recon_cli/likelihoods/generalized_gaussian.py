@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class PowerError(Loss):
     """|x - mu|^power: absolute error at 1, squared error at 2."""
 
-    power: float = parameter(2.0, "the exponent")
+    power: float = parameter(2.0, "the exponent", exponent=True)
 
     name = "power-error"
     aliases = ("lp",)
@@ -52,7 +52,7 @@ class GeneralizedGaussian(Likelihood):
     """
 
     scale: float = parameter(1.0, "the distance at which the exponent is one")
-    power: float = parameter(2.0, "the exponent")
+    power: float = parameter(2.0, "the exponent", exponent=True)
 
     aliases = ("generalised-gaussian", "generalized-normal", "generalised-normal")
     loss = computed(lambda self: PowerError(power=self.power))

@@ -10,6 +10,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, computed, parameter
+from recon_cli.identity.tensors import product, times
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -73,9 +74,11 @@ class Huber(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        size = ((x - mu) / self.scale).abs()
+        import torch
+
+        size = times(x - mu, 1 / self.scale).abs()
         middle = size.clamp(max=self.delta)  # size^2/2 where that is size itself, delta (size - delta/2) beyond
-        return middle * (size - middle / 2) + self.normaliser
+        return product(middle, torch.sub(size, middle, alpha=0.5), self.normaliser)
 
     @property
     def slope(self) -> Number:

@@ -100,15 +100,9 @@ class NegativeBinomial(Likelihood):
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
         """Return log x! - sum over k < x of log(1 + dispersion k): the nll of mu = x less the loss."""
-        from recon_cli.numerics.stable import log1p_over
         from recon_cli.numerics.tables import looked_up
 
-        def of(x: Tensor) -> Tensor:
-            count = x.where(x > 0, 1)
-            cost = log_per(count, self.dispersion) + log1p_over(self.dispersion * count)
-            return negative_binomial_rest(x, self.dispersion) - x * cost
-
-        return looked_up(of, x, self.dispersion)
+        return looked_up(_offset, x, self.dispersion)
 
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> NegativeBinomial:
@@ -142,3 +136,10 @@ def log_per(mu: Tensor, dispersion: Number) -> Tensor:
     far = (1 + dispersion * clamped) / clamped
     usual = above.where(near, 0).log1p().where(near, far.where(~near, 1).log())
     return ((dispersion * least).log1p() - least.log()).where(small, usual)
+
+
+def _offset(x: Tensor, dispersion: Number) -> Tensor:
+    from recon_cli.numerics.stable import log1p_over
+
+    count = x.where(x > 0, 1)
+    return negative_binomial_rest(x, dispersion) - x * (log_per(count, dispersion) + log1p_over(dispersion * count))

@@ -109,7 +109,7 @@ def power(base: Tensor, exponent: Number) -> Tensor:
 
 
 def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
-    """Return k log(k/mu) + mu - k for k, mu > 0, without cancelling where they are near: Loader (2000), bd0.
+    """Return k log(k/mu) + mu - k for k >= 0 and mu > 0, without cancelling where they are near: Loader (2000), bd0.
 
     With v = (k - mu)/(k + mu) it is (k - mu + 2 k (atanh(v)/v - 1)) v, taken for |v| < 1/2. ``over`` is
     k - mu, where that is known better than from mu.
@@ -120,7 +120,8 @@ def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
     v = v.clamp(-0.5, 0.5)
     bent = bend(v * v)
     inside = torch.addcmul(over, k, bent, value=2) if isinstance(k, Tensor) else over + 2 * k * bent
-    return (inside * v).where(near, k * (k / mu).log() - over)
+    ratio = (k / mu).clamp(min=torch.finfo(mu.dtype).tiny)  # 0 log 0 = 0
+    return (inside * v).where(near, k * ratio.log() - over)
 
 
 def bend(square: Tensor) -> Tensor:

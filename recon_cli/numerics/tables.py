@@ -14,7 +14,9 @@ from torch import Tensor
 from recon_cli.identity.parametric import Number
 
 FEW = 1 << 16  # a table is of counts below
-Function = Callable[[Tensor], Tensor]
+MOST = 32  # tables that are kept, of half a megabyte each at most
+Function = Callable[..., Tensor]  # of counts, and of numbers
+kept: dict[tuple[Function, torch.dtype, tuple[Number, ...]], Tensor] = {}
 
 
 class Tables:
@@ -24,11 +26,11 @@ class Tables:
         self.made: list[Tensor] = []
         self.given = None if given is None else iter(given)
 
-    def next(self, function: Function, x: Tensor) -> Tensor:
+    def next(self, function: Function, x: Tensor, *numbers: Number) -> Tensor:
         """Return the next one, of ``function`` in the dtype of ``x``."""
         if self.given is not None:
             return next(self.given)
-        self.made.append(function(torch.arange(FEW, dtype=x.dtype, device=x.device)).detach())
+        self.made.append(function(torch.arange(FEW, dtype=x.dtype, device=x.device), *numbers).detach())
         return self.made[-1]
 
 
@@ -51,17 +53,29 @@ def tables(given: Sequence[Tensor] | None = None) -> Iterator[Tables]:
 def looked_up(function: Function, x: Tensor, *numbers: Number) -> Tensor:
     """Return ``function`` of every element of ``x``, from a table where these are whole numbers, many more than differ.
 
-    The function is elementwise, and may depend on ``numbers``: one for all elements each, or there is no table.
+    The function is elementwise, of ``x`` and of ``numbers``: one for all elements each, or there is no table.
     """
     if torch.compiler.is_compiling():  # which knows no context, and no numbers
-        return function(x)
+        return function(x, *numbers)
     if (known := current.get()) is not None:
-        return known.next(function, x).index_select(0, x.long().reshape(-1)).reshape(x.shape)
+        return known.next(function, x, *numbers).index_select(0, x.long().reshape(-1)).reshape(x.shape)
     if x.device.type != "cpu" or any(getattr(number, "ndim", 0) for number in numbers) or (counts := counted(x)) is None:
-        return function(x)
+        return function(x, *numbers)
     whole, high = counts
-    table = function(torch.arange(high + 1, dtype=x.dtype))
-    return table.index_select(0, whole).reshape(x.shape)
+    return table(function, high, x.dtype, numbers).index_select(0, whole).reshape(x.shape)
+
+
+def table(function: Function, high: int, dtype: torch.dtype, numbers: tuple[Number, ...]) -> Tensor:
+    """Return ``function`` of the counts from 0 to ``high`` at least: kept for the next chunk, unless a number is learned."""
+    if any(isinstance(number, Tensor) for number in numbers):
+        return function(torch.arange(high + 1, dtype=dtype), *numbers)
+    key = (function, dtype, numbers)
+    values = kept.get(key)
+    if values is None or len(values) <= high:
+        if len(kept) >= MOST:
+            kept.clear()
+        values = kept[key] = function(torch.arange(1 << high.bit_length(), dtype=dtype), *numbers)
+    return values
 
 
 Counts = tuple[Tensor, int] | None

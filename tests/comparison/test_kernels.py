@@ -79,7 +79,7 @@ def test_at_numbers_that_are_tensors_the_expression_is_the_same(side: Likelihood
     mu = means.repeat(16, *(1,) * (means.ndim - 1))
     x = side.sample(mu, torch.Generator().manual_seed(7))
     claim = Claim.of(side.admitted())
-    other = Claim.of(type(side)().admitted()).with_numbers(torch.tensor(claim.numbers, dtype=torch.float64).unbind())
+    other = claim.with_numbers(torch.tensor(claim.numbers, dtype=torch.float64).unbind())
     torch.testing.assert_close(tally.reduced(other, x, mu), tally.reduced(claim, x, mu), rtol=1e-12, atol=1e-12)
 
 
@@ -104,10 +104,15 @@ def test_another_likelihood_loss_or_dtype_is_another_kernel_and_another_noise_is
     several = [
         name("gaussian"), name("laplace"), name("gaussian", "l1"), name("gaussian", dtype=torch.float64), name("huber"),
         name("huber:delta=2"), name("binomial:count=3"), name("binomial:count=4"), name("categorical", event=(10,)),
-        name("categorical", event=(11,)),
+        name("categorical", event=(11,)), name("generalized-gaussian:power=2"), name("generalized-gaussian:power=3"),
+        name("generalized-gaussian:power=2.5"),
     ]  # fmt: skip
     assert len({*several}) == len(several)  # a number that torch's functional takes as a number, or a whole one, is fixed
-    for one, other in (("gaussian", "gaussian:sigma=9"), ("student-t", "student-t:df=3,scale=2")):
+    for one, other in (
+        ("gaussian", "gaussian:sigma=9"),
+        ("student-t", "student-t:df=3,scale=2"),
+        ("generalized-gaussian:power=1.5", "generalized-gaussian:power=0.7"),
+    ):
         assert name(one) == name(other)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
+from recon_cli.identity.parametric import Number
 from recon_cli.identity.losses import BinaryCrossEntropy
 from recon_cli.likelihoods.poisson import PoissonLoss
 from recon_cli.numerics import tables
@@ -25,9 +26,9 @@ def computed() -> list[int]:
 
 
 def slow(sizes: list[int]) -> Callable[[Tensor], Tensor]:
-    def function(x: Tensor) -> Tensor:
+    def function(x: Tensor, *numbers: Number) -> Tensor:
         sizes.append(x.numel())
-        return (x + 1).lgamma()
+        return (x + 1).lgamma() + sum(numbers)
 
     return function
 
@@ -36,6 +37,13 @@ def test_each_count_is_computed_once(computed: list[int]) -> None:
     x = torch.tensor([[0.0, 3.0, 3.0], [1.0, 0.0, 3.0]]).repeat(10, 1)
     assert looked_up(slow(computed), x).tolist() == (x + 1).lgamma().tolist()
     assert computed == [4]
+
+
+def test_a_table_is_kept_until_there_is_a_larger_count_or_another_number(computed: list[int]) -> None:
+    function, x = slow(computed), torch.tensor([0.0, 3.0]).repeat(10)
+    for data, number, tables_made in ((x, 1.0, [4]), (x.flip(0), 1.0, [4]), (x, 2.0, [4, 4]), (2 * x, 1.0, [4, 4, 8])):
+        assert looked_up(function, data, number).tolist() == ((data + 1).lgamma() + number).tolist()
+        assert computed == tables_made
 
 
 @pytest.mark.parametrize(
