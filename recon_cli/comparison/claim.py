@@ -99,7 +99,7 @@ def replaceable(part: Likelihood | Loss) -> list[str]:
         return []
 
     def is_whole(field: Field[float]) -> bool:
-        return field.metadata["domain"].whole or (field.metadata["exponent"] and getattr(part, field.name) % 1 == 0)
+        return bool(field.metadata["domain"].whole or (field.metadata["exponent"] and getattr(part, field.name) % 1 == 0))
 
     return [field.name for field in fields(part) if not is_whole(field)]
 

@@ -174,7 +174,7 @@ def every(part: Tensor, rest: Tensor, count: Number) -> Tensor:
     return most.where(few, count * ((count / clamped).log() - (part / clamped).log()))
 
 
-def _remainder(x: Tensor, n: Number) -> Tensor:
+def _remainder(x: Tensor, n: float) -> Tensor:
     """Return the nll of mu = x where 0 < x < n: Stirling's errors, log(2 pi x (1 - x/n))/2."""
     from recon_cli.numerics.stable import stirling_error
 
@@ -182,7 +182,7 @@ def _remainder(x: Tensor, n: Number) -> Tensor:
     return errors + (2 * math.pi * x * ((n - x) / n)).log() / 2
 
 
-def _offset(x: Tensor, n: Number) -> Tensor:
+def _offset(x: Tensor, n: float) -> Tensor:
     inner = (x > 0) & (x < n)
     count = x.where(inner, 1)
     entropy = count / n * every(count, n - count, n) + (n - count) / n * every(n - count, count, n)

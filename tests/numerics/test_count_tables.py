@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
-from recon_cli.identity.parametric import Number
 from recon_cli.identity.losses import BinaryCrossEntropy
+from recon_cli.identity.parametric import Number
 from recon_cli.likelihoods.poisson import PoissonLoss
 from recon_cli.numerics import tables
 from recon_cli.numerics.stable import bend
