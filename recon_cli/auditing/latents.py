@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from recon_cli.auditing.discrete import discrete, of_densities
 from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
 from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, LatentSide, averaged
 from recon_cli.auditing.matching import latent_keys
+from recon_cli.auditing.posteriors import divergence
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
 from recon_cli.auditing.thresholds import OTHER, SQUARED, Turn, turn_of
@@ -22,6 +24,7 @@ from recon_cli.auditing.thresholds import OTHER, SQUARED, Turn, turn_of
 __all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
 
 TRIED = (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0, 64.0, 1e3)  # sizes of means, of m^2/2 nats each
+NEAR = (1.2, (0.3, 1.9))  # means and scales about the prior's
 TURNS = "the two are not added, one of them counts at a time"
 
 
@@ -132,6 +135,9 @@ def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | N
     if drawn is None or drawn.wrong:
         closed = in_closed_form(side if drawn is None else replace(side, z=problem.plan.role("z")[0].key))
         latent = drawn if drawn is not None and (closed is None or closed.wrong) else closed
+    if scale and latent is not None and latent.wrong and drawn is None:
+        with contextlib.suppress(*REFUSALS):
+            latent = divergence(side.looked(NEAR)) or latent
     return latent and replace(latent, named=named)
 
 
@@ -139,7 +145,7 @@ def in_closed_form(side: LatentSide) -> Latent | None:
     """Measure a KL between Gaussians by its field over means and scales."""
     scale, named = side.scale, side.named
     try:
-        near = side.looked((1.2, (0.3, 1.9)))
+        near = side.looked(NEAR)
     except REFUSALS:
         return Latent(None, None, "it cannot be computed at means and scales near the prior's")
     if near is None:

@@ -137,6 +137,9 @@ def alone(measured: Measurements, term: Term) -> str:
         if latent.standard
         else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
     )
+    priors = [key for key, role, _ in measured.roles if role == "prior"]
+    if priors:
+        whose = f"the normal that {' and '.join(priors)} give{'s' * (len(priors) == 1)}"
     whose = latent.to or whose
     scale = f", whose scale {measured.scale} is {MEANINGS[latent.meaning].words}" if latent.meaning else ""
     ways = {0.0: "summed over the {}", -1.0: "averaged over the {}"}

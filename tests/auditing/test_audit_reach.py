@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import nn
+from torch import distributions, nn
 from torch.nn import functional as F
 
 from recon_cli.auditing import audit
@@ -232,10 +232,21 @@ def between_but_for_a_mean(mu_q, logvar_q, mu_p, logvar_p):
     return 0.5 * (logvar_p - logvar_q + logvar_q.exp() / logvar_p.exp() + (mu_q - mu_p) ** 2 - 1).sum()
 
 
+def of_a_diffusion(mu_pred, logvar_pred, mu_true, logvar_true):
+    off, ratio = (mu_true - mu_pred) ** 2 / logvar_pred.exp(), logvar_true - logvar_pred
+    return 0.5 * (ratio.exp() - 1 - ratio + off).sum()
+
+
+def of_laplaces(mu, scale):
+    return (mu.abs() + scale * (-mu.abs() / scale).exp() - 1 - scale.log()).sum()
+
+
 @pytest.mark.parametrize(("loss", "verdict", "defects", "said"), [
     (lambda mu, logvar: kl(mu, logvar), "kl-only", (), "the KL to a standard normal alone, whose scale logvar"),
     (lambda m, s: -0.5 * (1 + s - m**2 - s.exp()).sum(1).mean(), "kl-only", (), "averaged over the batch, summed"),
-    (between, "kl-only", (), "the KL to a standard normal alone"),
+    (between, "kl-only", (), "the KL to the normal that mu_p and logvar_p give alone"),
+    (of_a_diffusion, "kl-only", (), "the KL to the normal that mu_pred and logvar_pred give alone, whose scale logvar_true"),
+    (of_laplaces, "kl-only", (), "the KL to a Laplace of location 0 and scale 1 alone"),
     (between_but_for_a_mean, "defective", ("kl-not-kl",), "to a prior of mean 0.4 and variance 1.7 it is no KL"),
     (lambda q: torch.distributions.kl_divergence(q, torch.distributions.Normal(0, 1)).sum(), "kl-only", (), "the KL to"),
     (lambda mean, std: 0.5 * (mean**2 + std**2 - 2 * std.log() - 1).mean(), "shape-dependent", ("kl-mean-latents",),
@@ -563,3 +574,42 @@ def test_every_set_of_latents_has_its_kl_of_one_weight(loss: Callable[..., Any],
     found = audit(loss, shape=(5,), latent=3)
     assert found.verdict == ("defective" if wrong else "elbo")
     assert wrong in " ".join(finding.evidence for finding in found.findings)
+
+
+def noise_predicted(eps_hat, eps):
+    return (eps_hat - eps).square().sum()
+
+
+def noise_of_a_model(epsilon, eps_theta):
+    return torch.nn.functional.mse_loss(eps_theta, epsilon)
+
+
+def small_number(recon, x, eps):
+    return ((recon - x) ** 2 + eps).sqrt().mean()
+
+
+@pytest.mark.parametrize(("loss", "target"), [(noise_predicted, "eps"), (noise_of_a_model, "epsilon")])
+def test_the_noise_of_a_diffusion_is_data(loss: Any, target: str) -> None:
+    report = audit(loss)
+    assert (report.rows[0].family, report.verdict) == ("gaussian", "reconstruction-only")
+    assert (target, "target") in [(key, role) for key, role, _ in report.roles]
+
+
+def test_and_a_small_number_is_asked_for() -> None:
+    with pytest.raises(ReconError, match=r"needs eps, which has no default"):
+        audit(small_number)
+
+
+def of_data_and_latents(mu_x, logvar_x, x, mu, logvar):
+    of_x, of_z = distributions.Normal(mu_x, (0.5 * logvar_x).exp()), distributions.Normal(mu, (0.5 * logvar).exp())
+    return (distributions.kl_divergence(of_z, distributions.Normal(0.0, 1.0)).sum() - of_x.log_prob(x).sum()) / len(x)
+
+
+def laplace_vae(recon, x, mu, log_b):
+    return (recon - x).abs().sum() + of_laplaces(mu, log_b.exp())
+
+
+@pytest.mark.parametrize(("loss", "family"), [(of_data_and_latents, "heteroscedastic-gaussian"), (laplace_vae, "laplace")])
+def test_the_noise_of_x_and_other_posteriors_are_known_for_what_they_are(loss: Any, family: str) -> None:
+    report = audit(loss)
+    assert (report.rows[0].family, report.verdict, report.rows[0].beta) == (family, "elbo", pytest.approx(1.0))

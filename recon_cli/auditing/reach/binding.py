@@ -169,7 +169,10 @@ def ways_of(keys: Sequence[str], plan: CallPlan, seen: Structure | None) -> list
 
 def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, float]:
     """Return what each role of an argument costs, by its name and by structure."""
-    if not slot.how.startswith(("by its name", "not matched")) or slot.role not in COSTS:
+    by_name = slot.how.startswith(("by its name", "not matched"))
+    if by_name and seen and slot.key in seen.divergences:
+        return {seen.divergences[slot.key][0]: 0.0}
+    if not by_name or slot.role not in COSTS:
         return {slot.role: 0.0}
     key, node = slot.key, plan.trace.nodes.get(slot.key)
     costs = dict(COSTS[slot.role])
@@ -186,8 +189,6 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
         return {"skip": 0.0}
     if key in seen.flat and {key} in seen.groups and (DENSITY.match(key) or READY.match(key)):
         return {"density" if DENSITY.match(key) else "extra": 0.0}
-    if key in seen.divergences and slot.role in ("unknown", "mu", "scale"):
-        return {seen.divergences[key][0]: 0.0}
     alone, flat, bent = {key} in seen.groups, key in seen.flat, key in seen.bent
     against = {
         "recon": alone or flat, "target": alone, "mu": flat or bent, "scale": not bent, "probs": not alone or not bent,
@@ -277,6 +278,8 @@ def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
     recons, latent = pairs(chosen.plan), measure(chosen)
     latents = [role for role in new.values() if role in ("mu", "scale", "probs")]
     if latents and (latent is None or latent.wrong and not apart(chosen)):
+        return None
+    if "prior" in new.values() and not chosen.plan.role("scale") and (latent is None or latent.wrong):
         return None
     if "mu" in new.values() and not chosen.plan.role("scale"):
         return None  # a square about some number is no posterior's, where no name says so

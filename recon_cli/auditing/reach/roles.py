@@ -25,7 +25,9 @@ from recon_cli.auditing.reach.vocabulary import (
     DATA,
     FLAGS,
     LATENT,
+    NOISE,
     NUMBERS,
+    OF_DATA,
     PRIOR_WORDS,
     RECORDS,
     ROLES,
@@ -74,6 +76,7 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     models(call)
     two_in_one(call)
     logits_of_latents(call)
+    scale_of_data(call)
     return call
 
 
@@ -102,6 +105,17 @@ def logits_of_latents(call: CallPlan) -> None:
     if len(recons) == 2 and len(logits) == 1 and [slot.role for slot in slots].count("target") == 1:
         (other,) = {*recons} - {*logits}
         substitute(call, logits[0], Slot(logits[0], "probs", f"by its name, beside {other}"))
+
+
+def scale_of_data(call: CallPlan) -> None:
+    """Have what is called logvar_x, beside mu_x and a logvar of the latents, be the noise of x."""
+    slots = call.slots()
+    means = [slot.key for slot in slots if slot.role == "recon" and OF_DATA.match(slot.key)]
+    scales = [slot for slot in slots if slot.role == "scale"]
+    of_x = [slot for slot in scales if re.match(r"x_|.*_?x$", slot.key, re.I)]
+    if len(means) == len(of_x) == 1 and len(scales) == 2:
+        (scale,) = of_x
+        substitute(call, scale.key, Slot(scale.key, "spread", f"by its name, beside {means[0]}", scale.meaning))
 
 
 def parts_given(bind: Mapping[str, object], own: list[str], reached: Reached) -> dict[str, object]:
@@ -194,11 +208,25 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         return {key: shaped(part, call, None, missing, key if said(key) else name) for key, part in parts}
     if role not in ("posterior", "decoder") and (attributes := attributes_of(node, call, missing)):
         return Stand(name, **attributes)
+    if role is None and (other := predicted(node, call)):
+        return Slot(node.key, "target", f"by its name, beside {other}")
     if (role in (None, "scale", "mask") or name == fallback) and is_number(node, name, role):
         missing.append(node.key)
         call.wanted[node.key] = next((word for word in node.constants if isinstance(word, str)), None)
         return None
     return by_use(node, name, role, call) or leaf(name, None, node.key)
+
+
+def predicted(node: Node, call: CallPlan) -> str | None:
+    """Return what predicts a noise that a diffusion draws, ``eps`` beside ``eps_hat``; None of a number that is called so."""
+    if not NOISE.match(node.key) or node.uses & {"number", "words"}:
+        return None
+    others = [
+        each for each in call.trace.nodes.values() if each is not node and each.touched and {node.key, each.key} in call.trace.met
+    ]
+    names = [each.key for each in others if role_of(each.name) == "recon"]
+    alone = not any(role_of(each.name) == "target" for each in call.trace.nodes.values() if each.touched)
+    return next((name for name in names if alone or NOISE.match(re.sub(r"_?(hat|theta|pred\w*|model)_?", "", name))), None)
 
 
 def by_use(node: Node, name: str, role: str | None, call: CallPlan) -> Slot | None:

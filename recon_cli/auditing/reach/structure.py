@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 
 from torch import Tensor
 
@@ -96,6 +97,7 @@ def divergence(
     if len(scales) != 2 or len(means) not in (1, 2):
         return {}
     for (scale, width), (meaning, other) in itertools.product((scales, scales[::-1]), itertools.product(DEVIATION, DEVIATION)):
+        means.sort(key=lambda mean: len(commonprefix([mean, scale]) + commonprefix([mean[::-1], scale[::-1]])), reverse=True)
         pair = Gaussians(means[0], scale, means[1] if means[1:] else None, width)
         if pair.fit(DEVIATION[meaning], DEVIATION[other], {key: values[key] for key in keys}, measured):
             prior = {means[1]: ("prior", None)} if means[1:] else {}

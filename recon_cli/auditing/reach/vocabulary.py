@@ -35,6 +35,8 @@ SCALES = {
     meaning: re.compile(rf"((z|q|enc|latent|post|mu|en|ls)_?)?{words}{LATENT_SIDE}s?$", re.I)
     for meaning, words in SCALE_WORDS.items()
 }
+WHOSE = r"pred(icted)?|true|target|gt|model"
+QUALIFIED = re.compile(rf"^({WHOSE})_|_({WHOSE}|theta|out)$", re.I)
 SPREAD = re.compile(
     rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I
 )
@@ -48,7 +50,7 @@ NAMED = {
         \w*_out  x_?out  outs?  outputs?  x_?partial  preds?  predictions?  \w*_pred  pred_\w+  y_?pred\w*  y_?hat  logp
         logits?  decoded  decodings?  decoder_out\w*  generated  gen  fake  x_?tilde  x_?prime  mu_?x  x_?mu  x_?mean
         x_?dec\w*  dec\w*_mean  dec_x  x_?logits  probs?_x  x_?decoded\w*  estimates?  synth\w*  x_?bar  xr  rx  re_x
-        model_output  log_?w  log_?weights?  log_?iw\w*
+        model_output  \w+_theta  log_?w  log_?weights?  log_?iw\w*
     """,
     "mu": r"""
         mus?  mu_?[zq]  [zq]_?mus?  means?  mean_?[zq]  [zq]_?means?  z_?m  zm  latent_?(mean|mu)  (mean|mu)_?latent
@@ -87,6 +89,7 @@ NAMED = {
         ref  reference  actuals?  y_?actual  tgts?  trg  y_?obs\w*  y_?gt
     """,
 }
+OF_DATA = re.compile(r"(x_?(mu|mean|loc)|(mu|mean|loc)_?x)$", re.I)  # a mean of x, whose scale has the same letter
 PRIORS = re.compile(r"_?(p|prior|pz|\d)$", re.I)  # what tells a prior's mean and scale from the posterior's
 PRIOR_WORDS = re.compile(r"(p|p_?z|prior\w*|p_?dist)$", re.I)  # of a distribution of the latents that is no posterior
 LIKELY = {  # which of two of one role is the other, where there is none: f(y, t), f(input, target), f(x, y)
@@ -111,6 +114,7 @@ NUMBERS = re.compile(
     r"(beta|gamma|alpha|delta|lambd?a?_?\w*|lmbda|lam|capacity|steps?|epochs?|\w*_(weight|coeff?|coefficient|scale|factor|step|size|epochs?)|w_\w+"
     r"|iteration|n_\w+|num_\w+|temperature|temp|eps|epsilon|free_(bits|nats)|c_max|m_n)$", re.I
 )  # fmt: skip
+NOISE = re.compile(r"(eps|epsilon)$", re.I)  # a small number, but in a diffusion
 RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
 
@@ -118,8 +122,8 @@ def meaning_of(name: str) -> str | None:
     """Return what a name says of the latents' scale, whatever its number."""
     if MATRIX.match(name):
         return "matrix"
-    plain = re.sub(r"(?<=[a-z])_?\d$", "", name, flags=re.I)
-    return next((meaning for each in (name, plain) for meaning, pattern in SCALES.items() if pattern.match(each)), None)
+    names = (name, re.sub(r"(?<=[a-z])_?\d$", "", name, flags=re.I), QUALIFIED.sub("", name))
+    return next((meaning for each in names for meaning, pattern in SCALES.items() if pattern.match(each)), None)
 
 
 def role_of(name: str) -> str | None:
