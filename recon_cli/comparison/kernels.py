@@ -182,7 +182,7 @@ def others_of(kind: Kind) -> Others:
 
 
 def make(kind: Kind) -> bytes:
-    """Return the library that torch's compiler makes of :func:`tally.reduced` for a kind. Raises Uncompiled where it fails."""
+    """Return the library that torch's compiler makes of :func:`tally.reduced` for a kind. Raises Uncompiled where that fails."""
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -215,7 +215,9 @@ def make(kind: Kind) -> bytes:
                 "realize_opcount_threshold": LONG, **vector_options(),
             }  # fmt: skip
             torch._inductor.aot_compile(module, inputs, options=options)
-            return path.read_bytes()
+            library = path.read_bytes()
+            load_fresh(library)(*inputs)  # what it calls that is not in it shows when it runs
+            return library
     except Exception as error:
         raise Uncompiled(error) from error
 

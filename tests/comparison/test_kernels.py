@@ -368,3 +368,22 @@ def test_what_is_changed_in_place_is_left_as_it_is() -> None:
     graph = make_fx(expression)(numbers)
     unstack(graph)
     assert torch.equal(graph(numbers), expression(numbers))
+
+
+def test_a_library_that_calls_what_is_not_in_it_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch compiles a triangular solver to a call of its own runtime, which a library alone does not have."""
+
+    def compiled(module: object, inputs: object, options: dict[str, str]) -> None:
+        Path(options["aot_inductor.output_path"]).write_bytes(b"")
+
+    def load(library: bytes) -> Callable[..., Tensor]:
+        def run(*tensors: Tensor) -> Tensor:
+            raise RuntimeError("Unable to find a proxy executor to run custom ops.")
+
+        return run
+
+    monkeypatch.setattr(torch._inductor, "aot_compile", compiled)
+    monkeypatch.setattr(kernels, "load_fresh", load)
+    claim = Claim.of(likelihoods.parse("gaussian").admitted())
+    with pytest.raises(Uncompiled, match="proxy executor"):
+        kernels.make(Kind(claim, torch.float32))
