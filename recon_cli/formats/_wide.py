@@ -30,16 +30,16 @@ LETTERS = "ACFGHMNPQSTUVWY"
 
 
 @dataclass(frozen=True)
-class Piece:
+class Box:
     """A sign, or what has parts: group, fraction (of a root the one part), fence, script or environment, cell by cell."""
 
     kind: str
     text: str = ""
-    parts: tuple[tuple[Piece, ...], ...] = ()
+    parts: tuple[tuple[Box, ...], ...] = ()
     between: tuple[str, ...] = ()  # what stands before, between and after the parts
 
 
-Row: TypeAlias = "tuple[Piece, ...]"
+Row: TypeAlias = "tuple[Box, ...]"
 
 
 def fitted(latex: str, line: float) -> list[str]:
@@ -54,7 +54,7 @@ def fitted(latex: str, line: float) -> list[str]:
         if wide is None:
             at += 1
         elif chosen := choice(wide, line):
-            name = Piece("sign", f"{letter}_{{{len(rows)}}}")
+            name = Box("sign", f"{letter}_{{{len(rows)}}}")
             rows = [*(named(row, chosen, name) for row in rows), (name, *parse(" = "), *map(displayed, bare(chosen)))]
         else:  # a product of many short factors
             rows[at] = loosened(rows[at])
@@ -64,7 +64,7 @@ def fitted(latex: str, line: float) -> list[str]:
 
 def choice(wide: Row, line: float) -> Row | None:
     """Return the part to be named: cases; the least with which ``wide`` fits; the one that takes off most and fits itself."""
-    name, whole, options = Piece("sign", "A_{1}"), width(wide), []
+    name, whole, options = Box("sign", "A_{1}"), width(wide), []
     for row in dict.fromkeys(inner(wide)):
         if row == stripped(wide) or is_list(row) or (len(row) == 1 and not row[0].parts):
             continue
@@ -104,11 +104,11 @@ def inner(row: Row) -> Iterator[Row]:
             yield from inner(part)
 
 
-def displayed(node: Piece) -> Piece:
+def displayed(node: Box) -> Box:
     """Return cases, which are written small among other things, as large as the rest."""
     if node.kind != "environment":
         return node
-    parts = tuple((Piece("sign", r"\displaystyle "), *part) if i % 2 == 0 else part for i, part in enumerate(node.parts))
+    parts = tuple((Box("sign", r"\displaystyle "), *part) if i % 2 == 0 else part for i, part in enumerate(node.parts))
     return replace(node, parts=parts, between=tuple(rf"{text}[1ex] " if text == r"\\" else text for text in node.between))
 
 
@@ -122,12 +122,12 @@ def stripped(row: Row) -> Row:
     return row
 
 
-def named(row: Row, part: Row, name: Piece) -> Row:
+def named(row: Row, part: Row, name: Box) -> Row:
     """Return a row with the name wherever ``part`` is: in place of its parentheses too, but of a function's."""
     if part in (every := values(row)):
-        comma = Piece("sign", ",")
+        comma = Box("sign", ",")
         return tuple(node for one in every for node in (comma, *((name,) if one == part else named(one, part, name))))[1:]
-    nodes: list[Piece] = []
+    nodes: list[Box] = []
     for node in row:
         inside = tuple(named(each, part, name) for each in node.parts)
         is_bare = node.kind == "fence" and inside == ((name,),) and node.between == ROUND
@@ -138,8 +138,8 @@ def named(row: Row, part: Row, name: Piece) -> Row:
 
 def loosened(row: Row) -> Row:
     """Return a row that may be broken after every factor."""
-    pause = Piece("sign", r"\allowbreak ")
-    nodes: list[Piece] = []
+    pause = Box("sign", r"\allowbreak ")
+    nodes: list[Box] = []
     for node, after in zip(row, (*row[1:], None), strict=True):
         nodes += [node] if after is None or after.kind == "script" or after.text == " " else [node, pause]
     return tuple(nodes)
@@ -155,7 +155,7 @@ def segments(row: Row) -> Iterator[Row]:
     yield row[start:]
 
 
-def is_binary(row: Sequence[Piece], i: int) -> bool:
+def is_binary(row: Sequence[Box], i: int) -> bool:
     """Whether a sign stands between two terms, and not in front of the first."""
     before = next((node for node in reversed(row[:i]) if node.text not in (" ", r"\,", r"\!")), None)
     is_open = before is None or before.text.strip() in (*SUMS, *RELATIONS, "(", "[", ",", r"\quad", r"\allowbreak", r"\log")
@@ -177,7 +177,7 @@ def width(row: Row, style: int = 0) -> float:
     return total
 
 
-def own_width(node: Piece, style: int) -> float:
+def own_width(node: Box, style: int) -> float:
     """Return how many points a node takes, without what surrounds it."""
     scale, text = SCALES[style], node.text.strip() or node.text
     if node.kind == "fraction":
@@ -254,30 +254,30 @@ class Parser:
             if level == 0:
                 return "".join(self.tokens[start : self.at])
 
-    def node(self) -> Piece:
+    def node(self) -> Box:
         """Return the next node."""
         text = self.take()
         name = text.strip().removeprefix("\\")
         if text in ("^", "_"):
-            return Piece("script", text, (self.braced(),), (f"{text}{{", "}"))
+            return Box("script", text, (self.braced(),), (f"{text}{{", "}"))
         if text == "{":
             self.at -= 1
-            return Piece("group", "", (self.braced(),), ("{", "}"))
+            return Box("group", "", (self.braced(),), ("{", "}"))
         if not text.startswith("\\"):
-            return Piece("sign", text)
+            return Box("sign", text)
         if name in UPRIGHT:
-            return Piece("sign", text + self.raw())
+            return Box("sign", text + self.raw())
         if name in PARTS:
             parts = tuple(self.braced() for _ in range(PARTS[name]))
-            return Piece("fraction", f"\\{name}", parts, (f"\\{name}{{", *["}{"] * (len(parts) - 1), "}"))
+            return Box("fraction", f"\\{name}", parts, (f"\\{name}{{", *["}{"] * (len(parts) - 1), "}"))
         if name == "left":
             opening = self.take()
             row = self.row(r"\right")
             self.at += 1
-            return Piece("fence", "", (row,), (rf"\left{opening}", rf"\right{self.take()}"))
-        return self.environment() if name == "begin" else Piece("sign", text)
+            return Box("fence", "", (row,), (rf"\left{opening}", rf"\right{self.take()}"))
+        return self.environment() if name == "begin" else Box("sign", text)
 
-    def environment(self) -> Piece:
+    def environment(self) -> Box:
         """Return a table of cases, cell by cell."""
         kind = self.raw()
         cells: list[Row] = []
@@ -285,4 +285,4 @@ class Parser:
         while not between or between[-1] != r"\end":
             cells.append(self.row("&", r"\\", r"\end"))
             between.append(self.take().strip())
-        return Piece("environment", "", tuple(cells), (rf"\begin{kind}", *between[:-1], rf"\end{self.raw()}"))
+        return Box("environment", "", tuple(cells), (rf"\begin{kind}", *between[:-1], rf"\end{self.raw()}"))
