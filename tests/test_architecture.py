@@ -107,7 +107,7 @@ def imports(tree: ast.AST, *, top_only: bool = False) -> list[str]:
 
     def visit(node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):
-            if top_only and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            if isinstance(child, ast.expr) or (top_only and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))):
                 continue
             if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
                 continue
@@ -124,6 +124,9 @@ def imports(tree: ast.AST, *, top_only: bool = False) -> list[str]:
 def module(file: Path, root: Path = ROOT) -> str:
     """The dotted name of a file of the package whose folder is ``root``."""
     return ".".join(file.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(file): file for file in FILES}
 
 
 def owner(name: str, modules: Collection[str]) -> str:
@@ -162,7 +165,7 @@ def misplaced(root: Path) -> set[str]:
 @functools.cache
 def loaded_by(name: str) -> frozenset[str]:
     """The libraries that importing a module of recon's loads, through others too."""
-    modules, libraries, seen, ahead = {module(file): file for file in FILES}, set(), set(), [name]
+    modules, libraries, seen, ahead = MODULES, set(), set(), [name]
     while ahead:
         one = ahead.pop()
         if one in seen or one not in modules:
@@ -211,7 +214,7 @@ def test_nothing_lies_loose() -> None:
 
 @each_file
 def test_an_import_inside_a_function_is_for_start_up(file: Path) -> None:
-    modules, mine = {module(one) for one in FILES}, loaded_by(module(file))
+    modules, mine = MODULES, loaded_by(module(file))
     at_once = imports(tree_of(file), top_only=True)
     for name in imports(tree_of(file)):
         if name in at_once or name.split(".")[0] in sys.stdlib_module_names:

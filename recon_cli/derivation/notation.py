@@ -13,6 +13,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from recon_cli.derivation.algebra import as_expr, names_of, substitute
+from recon_cli.formats.latex import words
 from recon_cli.identity.regions import Region
 from recon_cli.report import Formula
 
@@ -164,6 +165,13 @@ class Paper(Readable, LatexPrinter):  # type: ignore[misc]  # sympy has no types
         product = sympy.Mul(*rest, evaluate=False) if rest and len(rest) < len(factors) else expression
         return f"{sign}{super()._print_Mul(product)}"
 
+    def _hprint_Function(self, name: str) -> str:
+        """Return a function's name: a word with an underscore is that, not one with an index."""
+        if "_" in name and not name.startswith("\\"):
+            return rf"\operatorname{{{words(name)}}}"
+        text: str = super()._hprint_Function(name)
+        return text
+
     def _print_exp(self, expression: sympy.exp, exp: str | None = None) -> str:
         power = as_expr(expression.args[0])
         if exp is not None or (power.count_ops() < 3 and not power.has(sympy.Piecewise)):
@@ -192,10 +200,7 @@ def spellings(part: Part) -> tuple[str, str, str]:
     if isinstance(part, Formula):
         return part.text, part.unicode, part.latex
     if isinstance(part, str):
-        if numbered := re.fullmatch(rf"({NUMBERED})(?:\((-?)oo\))?", part):
-            at = [f"({minus * bool(numbered[4])}{end})" * ("oo" in part) for minus, end in (("−", "∞"), ("-", r"\infty"))]
-            return part, terminal(numbered[1]) + at[0], in_paper(numbered[1]) + at[1]
-        return (part, *NAMES.get(part, (part, rf"\text{{{part}}}")))
+        return (part, *(NAMES.get(part) or named(part)))
     if isinstance(part, (int, float)):
         text = f"{part:.6g}"
         digits, _, power = text.partition("e")
@@ -207,6 +212,20 @@ def spellings(part: Part) -> tuple[str, str, str]:
         {"symbol_names": symbols, "ln_notation": False, "mul_symbol": r" \, " if has_words(symbols.values()) else None}
     )
     return text, terminal(text), open_line(printer.doprint(part))
+
+
+def named(text: str) -> tuple[str, str]:
+    """Return a name on a terminal and in a paper, which may have an index and go to a limit; any other text is that in both."""
+    match = re.fullmatch(r"([a-zA-Z]\w*?)(?:_(\d+)|\[(\w+)\])?(?:\((-?)oo\))?", text)
+    if not match:
+        return text, rf"\text{{{words(text)}}}"
+    name, number, index, minus = match.groups()
+    on_terminal, on_paper = terminal(name), in_paper(name)
+    if below := number or index:
+        on_terminal, on_paper = f"{on_terminal}_{below}", f"{{{on_paper}}}_{{{below}}}"
+    if minus is not None:
+        on_terminal, on_paper = f"{on_terminal}({'−' * bool(minus)}∞)", rf"{on_paper}({minus}\infty)"
+    return on_terminal, on_paper
 
 
 def has_words(names: Iterable[str]) -> bool:

@@ -8,13 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from recon_cli.formats import panels, spell, subject_of, verdict_of
+from recon_cli.formats._wide import fitted, parse, segments
+from recon_cli.formats._wide import width as breadth
 from recon_cli.report import Column, Formula, Report, Table
 
 SUFFIX = ".tex"  # of files in this format
 
 WIDTH = 345.0  # of a line of an article, in points
+MARGIN, SLACK = 25.0, 25.0  # by which a list is set in, and by which a formula may be wider than it is taken for
 LETTER, GUTTER = 5.0, 12.0  # about what a letter takes, and what stands between two columns
 
+PAUSE = "\u200b"  # where a line may break
+JOINT = re.compile(r"(?<=[\w)\]][-_(/=*,.])(?=[\w(\[])")  # of what is code
 SPECIAL = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     **dict.fromkeys("\n\t\u00a0\u2009", " "),
@@ -27,7 +32,7 @@ SPECIAL = {
     "œ": r"\oe{}", "ł": r"\l{}", "°": r"$^\circ$", "⁻": r"\textsuperscript{$-$}",
     **{sign: rf"\textsuperscript{{{digit}}}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     **{sign: rf"\textsubscript{{{digit}}}" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")},
-    **dict.fromkeys("▁▂▃▄", "."), **dict.fromkeys("▅▆▇█", r"\#"),
+    **dict.fromkeys("▁▂▃▄", "."), PAUSE: r"\allowbreak{}", **dict.fromkeys("▅▆▇█", r"\#"),
 }  # fmt: skip
 ACCENTS = {"\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0304": r"\=", "\u0306": r"\u",
            "\u0307": r"\.", "\u0308": r'\"', "\u030a": r"\r", "\u030b": r"\H", "\u030c": r"\v", "\u0327": r"\c"}  # fmt: skip
@@ -98,7 +103,7 @@ def listing(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence
     for row in rows:
         head = ", ".join(f"{words(column.title)}: {cell(row.get(column.key))}" for column in opening)
         items = [
-            rf"\item[{{{words(column.title)}}}] {cell(row[column.key])}"
+            item(words(column.title), row[column.key])
             for column in columns
             if column not in opening and row.get(column.key) not in (None, "")
         ]
@@ -106,17 +111,28 @@ def listing(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence
     return "\n\n".join(lists)
 
 
+def item(title: str, value: Any) -> str:
+    """Return an item of a list: a formula under its title where it has no room beside it."""
+    first = next(segments(parse(value.latex))) if isinstance(value, Formula) else ()
+    below = "\\mbox{}\\par\n" * (breadth(first) + LETTER * len(title) + 2 * MARGIN > WIDTH)
+    return rf"\item[{{{title}}}] {below}{lines(value)}"
+
+
 def steps(table: Table) -> list[str]:
     """Numbered equations, each with its reason, under the heading of what they are about."""
     lists: list[str] = []
     for subject in dict.fromkeys(map(subject_of, table.rows)):
         items = [
-            rf"\item {{\raggedright {cell(row['statement'])}\par}} {prose(row['because'])} "
+            rf"\item {{\raggedright {lines(row['statement'])}\par}} {prose(row['because'])} "
             rf"\emph{{({words(verdict_of(row, table.wrong))})}}"
             for row in table.rows
             if subject_of(row) == subject
         ]
-        lists.append("\n".join([rf"\paragraph{{{words(subject)}}}", r"\begin{enumerate}", *items, r"\end{enumerate}"]))
+        opening = [
+            rf"\paragraph{{{words(subject)}}}",
+            r"\begin{enumerate}\emergencystretch=8em",
+        ]  # for code, which has no syllables
+        lists.append("\n".join([*opening, *items, r"\end{enumerate}"]))
     return lists
 
 
@@ -125,10 +141,18 @@ def cell(value: Any) -> str:
     return f"$\\displaystyle {value.latex}$" if isinstance(value, Formula) else words(spell(value, 6))
 
 
+def lines(value: Any) -> str:
+    """Return a value as it stands in a list, a formula and what is under it in lines that fit there."""
+    if not isinstance(value, Formula):
+        return cell(value)
+    first, *rest = (f"$\\displaystyle {latex}$" for latex in fitted(value.latex, WIDTH - MARGIN - SLACK))
+    return "\\par ".join([first, *(f"{'and' if i else 'where'} {latex}" for i, latex in enumerate(rest))])
+
+
 def words(text: str) -> str:
     """Text in ASCII and LaTeX's own commands; a sign that is in no common font by its number."""
     letters: list[str] = []
-    for letter in text:
+    for letter in re.sub(r"\S{16,}", lambda long: JOINT.sub(PAUSE, long[0]), text):
         for part in letter if letter in SPECIAL else unicodedata.normalize("NFD", letter):
             if part in ACCENTS and letters:
                 letters[-1] = f"{ACCENTS[part]}{{{letters[-1]}}}"

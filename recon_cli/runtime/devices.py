@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -56,10 +57,12 @@ def dtype(word: str = "auto", of: object = None) -> torch.dtype:
 
 
 class Uncompiled(ReconError):
-    """The compiler failed; ``reason`` is the first line of what it said."""
+    """The compiler failed; ``reason`` is the first line of what it said, and that which says what is wrong with the C++."""
 
     def __init__(self, error: Exception) -> None:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+        cause = next((line.strip() for line in rest if re.search(r"\berror: |\bKilled\b|No space left", line)), "")
+        reason = f"{first[:120]}{': ' * bool(cause)}{cause[:200]}"
         super().__init__(f"The compiler failed here: {reason}", "Leave it out (--compile); the numbers are the same.", reason)
 
 

@@ -180,10 +180,28 @@ def all_gather(mine: Item) -> list[Item]:
 
 
 def _lost(error: RuntimeError) -> ReconError:
-    """Return the error for a process that is not there any more."""
+    """Return the error for a process that is not there any more: gloo names it, or nothing can be sent to it."""
     gone = re.search(r"Rank (\d+) failed", str(error))
-    who = f"Process {gone[1]} of {count()} is gone" if gone else f"Process {rank()} lost the others: {_first_line(error)}"
-    return SharedError(f"{who}.", "It has died, or its machine has: see what it said, and start all of them again.")
+    who = [int(gone[1])] if gone else [other for other in range(count()) if other != rank() and not _is_there(other)]
+    if len(who) == 1:
+        what = f"Process {who[0]} of {count()} is gone"
+    elif who:
+        what = f"Processes {', '.join(map(str, who[:-1]))} and {who[-1]} of {count()} are gone"
+    else:
+        what = f"Process {rank()} lost the others: {_first_line(error)}"
+    return SharedError(f"{what}.", "It has died, or its machine has: see what it said, and start all of them again.")
+
+
+def _is_there(other: int) -> bool:
+    """Whether the connection to another process stands: something can be sent to it, which nobody waits for."""
+    import torch
+    from torch import distributed
+
+    try:
+        distributed.isend(torch.zeros(1), other, tag=1)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -42,7 +42,7 @@ def test_every_column_is_measured() -> None:
 
 def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for module in (train, train.rivals):
-        monkeypatch.setattr(module, "ROWS", 300)
+        monkeypatch.setattr(module, "ROWS", 100)
     if not (there := find_spec("pythae") is not None):  # there, but without what it needs
         (tmp_path / "pythae.py").write_text("import nothing_of_that_name")
         monkeypatch.syspath_prepend(str(tmp_path))
@@ -55,7 +55,7 @@ def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.Monke
     for row in ways.values():
         assert row["seconds"] > 0
         assert row["first"] > 0
-        assert row["samples_per_second"] == pytest.approx(300 / row["seconds"])
+        assert row["samples_per_second"] == pytest.approx(100 / row["seconds"])
         assert row["over_products"] == pytest.approx(row["seconds"] / ways["products"]["seconds"])
         assert row["tutorial_over"] == pytest.approx(ways["tutorial"]["seconds"] / row["seconds"])
 

@@ -119,7 +119,7 @@ def test_the_data_s_own_likelihood_comes_first() -> None:
 
 
 def test_ranks_and_kinds() -> None:
-    counts, means = drawn("poisson", 60)
+    counts, means = drawn("poisson", 15)
     found, left = rows(counts, means)
     assert {found["poisson"].kind, found["negative-binomial"].kind if "negative-binomial" in found else "probability"} == {
         "probability"

@@ -341,7 +341,9 @@ def test_a_gradient_that_cancels_is_no_doubt_of_a_kernel(name: str, monkeypatch:
     assert tally.measure(claim, x, mu, reduction=tally.reduced).infinite == tally.measure(claim, x, mu).infinite
 
 
-@pytest.mark.parametrize("name", ["heteroscedastic-gaussian", "laplace-by-network", "student-t-by-network"])
+@pytest.mark.parametrize(
+    "name", ["heteroscedastic-gaussian", pytest.param("laplace-by-network", marks=pytest.mark.slow), "student-t-by-network"]
+)
 def test_numbers_of_an_element_are_computed_apart(name: str) -> None:
     """No stack of them is left for the compiler, which would take it element by element; the numbers are the same."""
     plain = likelihoods.parse(name.removesuffix("-by-network"))

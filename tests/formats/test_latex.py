@@ -6,7 +6,9 @@ import io
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 
 import pytest
 from click.testing import CliRunner
@@ -19,15 +21,18 @@ from recon_cli.derivation.practice import reductions, torch_call
 from recon_cli.derivation.proof import prove
 from recon_cli.derivation.words import words
 from recon_cli.formats import SIGNS, latex
+from recon_cli.formats._wide import fitted
 from recon_cli.report import Column, Formula, Report, Table
 
+SEEN = 5.0  # points by which a line is too long for anybody not to notice
 TEX = shutil.which("pdflatex")
 needs_tex = pytest.mark.skipif(TEX is None, reason="there is no pdflatex on this machine to set the pages with")
 
 # What the packages of the first line, and LaTeX itself, have.
 KNOWN = f"""
     usepackage begin end item paragraph par mbox noindent medskip raggedright toprule midrule bottomrule emph quad allowbreak
-    left right frac tfrac sqrt sum prod int log exp cosh sinh tanh cos sin operatorname text mathrm mathbb mathcal displaystyle
+    emergencystretch left right frac tfrac sqrt sum prod int log exp cosh sinh tanh cos sin operatorname text mathrm mathbb
+    mathcal displaystyle
     binom partial mid dots infty cdot times to approx neq ne leq le geq ge in pm surd Vert circ textsuperscript textsubscript
     textbackslash textbar textless textgreater textasciitilde textasciicircum varepsilon ell sim ss o O ae oe l c u r v H big
     {latex.SMALL} {latex.CAPITAL}
@@ -58,11 +63,11 @@ def fragment(*arguments: str) -> str:
 
 def strange(body: str) -> set[str]:
     """What is in a fragment that LaTeX may not know: letters beyond ASCII, unknown commands."""
-    commands = set(re.findall(r"\\([A-Za-z]+)", body)) - set(KNOWN.split())
+    commands = set(re.findall(r"\\([A-Za-z]+)", body.replace(r"\\", " "))) - set(KNOWN.split())
     return {letter for letter in body if not letter.isascii()} | commands
 
 
-def complaints(body: str, folder: Path) -> list[str]:
+def complaints(body: str, folder: Path, most: float = SEEN) -> list[str]:
     """What pdflatex has against the smallest document around a fragment."""
     packages = re.findall(r"^% (\\usepackage.*)$", body, re.MULTILINE)
     page = "\n".join([r"\documentclass{article}", *packages, r"\begin{document}", body, r"\end{document}", ""])
@@ -71,14 +76,75 @@ def complaints(body: str, folder: Path) -> list[str]:
     ran = subprocess.run([str(TEX), *options], cwd=folder, capture_output=True, timeout=100, check=False)
     log = (folder / "page.log").read_text(errors="replace")
     found = re.findall(r"^!.*$|^Missing character.*$", log, re.MULTILINE)
-    found += [f"{wide}pt too wide" for wide in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(wide) > 80]
+    found += [f"{wide}pt too wide" for wide in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(wide) > most]
     return found + [f"exit {ran.returncode}"] * bool(ran.returncode)
 
 
 def formulas_of(*names: str) -> list[Formula]:
     """The densities of likelihoods."""
-    kinds = [likelihoods.find(name) for name in names]
-    return [written(kind.density, words(kind).names) for kind in kinds]
+    kinds = [words(likelihoods.find(name)) for name in names]
+    return [written(kind.likelihood.density, kind.names) for kind in kinds]
+
+
+def grown(random: Random, depth: int) -> str:
+    """A formula that somebody's density might have, of so many floors."""
+    if not depth:
+        names = ("x", r"\mu", r"\mathrm{dispersion}", r"{\mathrm{row1}}_{2}", r"\sigma_{k}", "12", r"\frac{1}{2}")
+        return random.choice(names)
+    one, two, three = (grown(random, depth - random.choice((1, 1, 2)) if depth > 1 else 0) for _ in range(3))
+    return random.choice(
+        (
+            f"{one} + {two} - {three}",
+            rf"{one} \, {two}",
+            rf"\frac{{{one}}}{{{two} + {three}}}",
+            rf"\left({one} - {two}\right)^{{2}}",
+            rf"\exp{{\!\left(- {one}\right)}} \, \left|{{{two}}}\right|",
+            rf"\log{{\!\left(\frac{{{one}}}{{{two}}}\right)}}",
+            rf"\sqrt{{{one} + {two}}}",
+            rf"\sum_{{k=1}}^{{K}} {one}",
+            rf"\begin{{cases}} {one} & \text{{for}}\: x < {two} \\{three} & \text{{otherwise}} \end{{cases}}",
+            rf"\operatorname{{bessel}}{{\left({one},0,{two} \right)}}",
+        )
+    )
+
+
+def together(several: Iterable[str]) -> str:
+    """What a derivation of these formulas is, step by step."""
+    steps = [{"likelihood": "a", "statement": Formula("", "", each), "because": "So.", "checked": True} for each in several]
+    file = io.StringIO()
+    formats.write(Report("derive", [Table("steps", [], steps, layout="steps")]), "latex", file)
+    return file.getvalue()
+
+
+@needs_tex
+@pytest.mark.parametrize("count", [12, pytest.param(400, marks=pytest.mark.slow)])
+def test_whatever_the_formula_its_lines_fit_the_page(count: int, tmp_path: Path) -> None:
+    random = Random(3)
+    several = [f"p(x) = {grown(random, 1 + i % 5)}" for i in range(count)]
+    wide = [*formulas_of("discretized-logistic-mixture", "tweedie"), Formula("", "", "x + ".join("abcdefgh" * 20)),
+            Formula("", "", r" \, ".join([r"\mathrm{dispersion}"] * 12)), Formula("", "", "".join("abcdefgh" * 20))]  # fmt: skip
+    body = together([*several, *(one.latex for one in wide)])
+    assert strange(body) == set()
+    assert complaints(body, tmp_path) == []
+
+
+def test_what_is_named_is_written_below_and_all_else_as_it_was() -> None:
+    (formula,) = formulas_of("discretized-logistic-mixture")
+    first, *rest = fitted(formula.latex, 320.0)
+    assert (
+        first == r"\frac{\mathrm{weight}_{1} \, A_{1} + \mathrm{weight}_{2} \, A_{2}}{\mathrm{weight}_{1} + \mathrm{weight}_{2}}"
+    )
+    assert [each.partition(" = ")[0] for each in rest] == [f"A_{{{k}}}" for k in range(1, len(rest) + 1)]
+    assert fitted(first, 320.0) == [first]
+    together, names = first, rest
+    for each in names:
+        name, _, meaning = each.partition(" = ")
+        together = together.replace(name, meaning)
+
+    def plain(latex: str) -> str:
+        return re.sub(r"\s|\\(left|right)[()]|\\displaystyle|\[1ex\]", "", latex)
+
+    assert plain(together) == plain(formula.latex)
 
 
 def page() -> str:
@@ -104,7 +170,7 @@ def test_every_sign_is_spelled_in_commands_that_the_packages_have() -> None:
 
 @needs_tex
 def test_a_page_of_everything_compiles(tmp_path: Path) -> None:
-    assert complaints(page(), tmp_path) == []
+    assert complaints(page(), tmp_path, most=80) == []  # of signs that are no sentence
 
 
 @needs_tex

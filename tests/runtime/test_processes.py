@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy
@@ -113,21 +114,24 @@ def test_an_error_in_one_ends_all_and_says_whose_it_is(here: Path) -> None:
     assert said()[1] == ""
 
 
-@pytest.mark.slow
-def test_one_that_dies_is_named_and_nobody_waits(here: Path) -> None:
+@pytest.mark.parametrize("order", ["while the others wait for it", "before they do"])
+def test_one_that_dies_is_named_and_nobody_waits(order: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_distributed import said, together
+
     saved("x.npy", 0, 100)
-    Path("dies.py").write_text(
-        "import os, sys\n"
-        "from recon_cli import cli\nfrom recon_cli.runtime import processes\n"
-        "gathered = processes.all_gather\n"
-        "processes.all_gather = lambda mine: os._exit(3) if processes.rank() == 1 else gathered(mine)\n"
-        "cli.main(sys.argv[1:])\n"
-    )
-    port = free_port()
-    words = "dies.py compare --data x.npy --recon x.npy --device cpu"
-    both = [start(rank, port, words.split(), here) for rank in (0, 1)]
-    _, said = both[0].communicate(timeout=60)
-    assert both[1].wait(timeout=60) == 3
-    assert both[0].returncode == 2
-    assert "Traceback" not in said
-    assert said.startswith("error: Process 1 of 2 is gone")
+    gathered = processes.all_gather
+
+    def dying(mine: object) -> list[object]:
+        if processes.rank() == 1:
+            Path("end").touch()
+            os._exit(3)
+        if order == "before they do":
+            while not Path("end").exists():
+                time.sleep(0.01)
+            time.sleep(0.3)  # until its connection is known to be gone; without it the test is that of the other order
+        return gathered(mine)
+
+    monkeypatch.setattr(processes, "all_gather", dying)
+    words = ["compare", "--data", "x.npy", "--recon", "x.npy", "--device", "cpu"]
+    assert together(2, lambda: main(words, prog_name="recon")) == [2, 3]
+    assert said()[0].startswith("error: Process 1 of 2 is gone.")

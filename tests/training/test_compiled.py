@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recon_cli.errors import ReconError
+from recon_cli.runtime.devices import Uncompiled
 from recon_cli.training import loop, train
 from recon_cli.training.plan import Plan
 
@@ -80,6 +81,8 @@ def test_a_compiler_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ReconError, match=r"^The compiler failed here: no working C\+\+ compiler Leave it out") as found:
         train("digits", compile=True, epochs=1, device="cpu")
     assert "more" not in found.value.message
+    killed = Exception("C++ compile error\n\nCommand:\ng++ -O3 error.cpp\n\nOutput:\nx.cpp:3:1: fatal error: no Python.h\n1 more")
+    assert Uncompiled(killed).message == "The compiler failed here: C++ compile error: x.cpp:3:1: fatal error: no Python.h"
 
 
 @pytest.mark.inductor
