@@ -64,6 +64,11 @@ def power(new: float, old: float, by: float) -> float | None:
     return float(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else exponent
 
 
+def product(sizes: Sequence[float], powers: Sequence[float | None]) -> float:
+    """Return sizes to powers, multiplied: without those whose power was not measured."""
+    return float(math.prod(size ** (exponent or 0.0) for size, exponent in zip(sizes, powers, strict=True)))
+
+
 def exponents(base: Strengths, other: Problem, by: float, turn: Turn | None = None) -> list[Powers] | None:
     """Return the exponents of one size for every term, from two values of it; None where the function refuses the other."""
     try:
