@@ -238,8 +238,10 @@ def report(audit: Audit) -> Report:
     rows = [{column.key: getattr(row, column.key) for column in OBJECTIVE} for row in audit.rows]
     for row in rows:
         row["defects"] = list(row["defects"])
-    tables = [Table("objective", OBJECTIVE, rows)]
-    tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles]))
+    columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
+    objective = Table("objective", columns, rows)
+    roles = Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles])
+    tables = [objective.details() if len(rows) == 1 else objective, roles]  # the sentence has its numbers
     if audit.findings:
         headline = "notes" if audit.has_notes_alone else "defects"
         rows_of_defects = [
@@ -255,12 +257,7 @@ def report(audit: Audit) -> Report:
         lines = [{"keep": keep, "write": write} for keep, write in audit.conversions]
         tables.append(Table("conversions", CONVERSIONS, lines, layout="lines", answer=True))
     accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""
-    verdict = f"{audit.words}{accepted}"
-    columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
-    tables[0] = Table("objective", columns, rows)
-    tables[0] = tables[0].details() if len(rows) == 1 else tables[0]  # the sentence has its numbers
-    if audit.unmet:
-        verdict += f"; {'; '.join(audit.unmet)}"
+    verdict = "; ".join([f"{audit.words}{accepted}", *audit.unmet])
     remarks = [(finding.site, finding.code, f"{finding.evidence}.") for finding in audit.findings]
     remarks = remarks or [(row.site or "", "the loss", "") for row in audit.rows]
     return Report(
