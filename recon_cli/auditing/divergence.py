@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Deviation, LatentSide, Looked, slopes
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, SQUARED, Deviation, LatentSide, Looked, Turn, slopes
 from recon_cli.auditing.probes import value_at
-from recon_cli.auditing.thresholds import SQUARED, Turn
 
 SAME = 1e-6
 EPS = 1e-4  # what an eps inside a logarithm makes of a weight

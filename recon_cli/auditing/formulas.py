@@ -12,14 +12,14 @@ import torch
 from torch.nn import functional
 
 from recon_cli.auditing.calling import Sizes
-from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import Match
+from recon_cli.auditing.latent_fields import FORMULAS
 from recon_cli.auditing.links import link_of, words_of
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
+from recon_cli.auditing.noises import LINK
 from recon_cli.auditing.norms import SAMPLE, WHOLE, Norm
 from recon_cli.auditing.scaling import product
-from recon_cli.auditing.thresholds import FORMULAS
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
 from recon_cli.report import Block, Diagram

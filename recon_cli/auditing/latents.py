@@ -13,11 +13,10 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.discrete import discrete, of_densities
 from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
-from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, LatentSide, averaged
+from recon_cli.auditing.latent_fields import DEVIATION, OTHER, PRIOR, SQUARED, LatentSide, Turn, averaged, turn_of
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
-from recon_cli.auditing.thresholds import OTHER, SQUARED, Turn, turn_of
 
 __all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
 

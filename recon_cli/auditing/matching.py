@@ -9,14 +9,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from recon_cli.auditing.answers import Detached, Unfit, fatal, picker, refusal
 from recon_cli.auditing.calling import Layout, Problem
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.norms import bound, form, norm
-from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import additivity, benign, gradients, keep
 from recon_cli.auditing.reach.call_plans import OBJECT, CallPlan, Pair, Slot, Stacked, substitute
-from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
-from recon_cli.auditing.latent_fields import PRIOR
+from recon_cli.auditing.latent_fields import PRIOR, Turn
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.probes import benign, gradients, still
 from recon_cli.auditing.reach.roles import BoundNumber
-from recon_cli.auditing.thresholds import Turn
 
 Powers: TypeAlias = tuple[float | None, float | None, float | None]  # of the trade-off, the reconstruction and the KL
 Strengths: TypeAlias = tuple[list[float], float]  # of one element of each reconstruction, and of one latent

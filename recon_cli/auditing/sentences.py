@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from recon_cli import likelihoods
-from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.discrete import READY
 from recon_cli.auditing.families import DecoderScale, likelihood_of
 from recon_cli.auditing.formulas import at, bounds, number
@@ -19,6 +18,7 @@ from recon_cli.auditing.links import MEANINGS, words_of
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
+from recon_cli.auditing.noises import LINK
 from recon_cli.auditing.scaling import product
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
