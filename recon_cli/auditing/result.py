@@ -74,11 +74,7 @@ class Audit(Presentable):
     @classmethod
     def unrecognised(cls, name: str, site: str, sentence: str, hint: str | None) -> Audit:
         """Return the audit of a loss of which it is not known what its tensors are."""
-        nothing: dict[str, Any] = dict.fromkeys(column.key for column in OBJECTIVE)
-        row = Row(
-            **{**nothing, "direction": "loss", "verdict": "unrecognised", "defects": (), "batch": 0, "elements": 0, "term": "",
-               "site": site}, parameters={}, weight=None, kl_weight=None,
-        )  # fmt: skip
+        row = Row(verdict="unrecognised", site=site)
         return cls(name, (row,), (), (), (hint,) if hint else (), "", sentence)
 
     @property
@@ -114,14 +110,13 @@ class Audit(Presentable):
                 raise unknown("code", code, defects.codes())
         return replace(self, accepted=(*self.accepted, *codes))
 
-    def expecting(self, wanted: str) -> Audit:
-        """Return the same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
-        return replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
+    def expecting(self, wanted: str | None) -> Audit:
+        """Return the same, failing unless it measured what is ``wanted``, if anything is: ``beta=1, sigma=0.2``, to 1e-6."""
+        return self if wanted is None else replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
 
     def assert_elbo(self, *accept: str, expect: str | None = None) -> None:
         """Raise an AssertionError, for tests, with the sentence and the defects, unless the loss passes."""
-        audit = self.accepting(*accept)
-        audit = audit.expecting(expect) if expect else audit
+        audit = self.accepting(*accept).expecting(expect or None)
         if not audit.holds or (audit.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
             lines = [f"{audit.name} is {audit.verdict}: {audit.sentence}"]
             lines += [f"  {finding.code}: {finding.evidence}. {finding.fix}" for finding in audit.findings]
