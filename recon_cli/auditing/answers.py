@@ -33,8 +33,6 @@ TOTALS = (
     "nelbo",
     "elbo",
 )
-
-
 Pick: TypeAlias = Callable[[object], object]  # from what a function returns to its loss
 
 

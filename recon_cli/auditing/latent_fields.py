@@ -20,20 +20,10 @@ from recon_cli.auditing.links import MEANINGS
 from recon_cli.auditing.probes import REFUSALS, gradients, uniform
 
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
-
-
 Draw: TypeAlias = Callable[[Mapping[str, Tensor], float], Tensor]  # z at a node of the normal, of means and scales by key
-
-
 Reach: TypeAlias = tuple[float, tuple[float, float]]  # how far out: of means, and of scales from one to another
-
-
 Deviation: TypeAlias = Callable[[Tensor], Tensor]  # from a scale, whatever it means, to a standard deviation
-
-
 SIZES = (8.0, 30.0, 6.0)  # how far out a KL is looked at: means, deviations up and down, logarithms
-
-
 DEVIATION: dict[str, Deviation] = {name: each.deviate for name, each in MEANINGS.items() if each.kl}
 PRIOR = {name: float(MEANINGS[name].of(torch.ones(()))) for name in DEVIATION}  # where the posterior's variance is 1
 

@@ -19,7 +19,6 @@ from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
 
 __all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
-
 TRIED = (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0, 64.0, 1e3)  # sizes of means, of m^2/2 nats each
 TURNS = "the two are not added, one of them counts at a time"
 
