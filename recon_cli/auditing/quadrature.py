@@ -257,7 +257,9 @@ class Integral:
             own = self.own(j)
             kept = np.flatnonzero(~cut[own])
             ends = ((kept[-1], kept[-1] + 1), (kept[0], kept[0] - 1)) if len(kept) else ()
-            neighbours += [(own[cut_off], own[last], start[own[cut_off]]) for last, cut_off in ends if 0 <= cut_off < len(own)]
+            for last, beyond in ends:
+                if 0 <= beyond < len(own):
+                    neighbours.append((int(own[beyond]), int(own[last]), float(start[own[beyond]])))
         return neighbours
 
     def end(self, j: int, side: int) -> tuple[int, int, float, float]:

@@ -120,8 +120,8 @@ def parameters(problem: Problem) -> Iterator[Parameter]:
         for number, value in code.trained.items():
 
             def in_replay(there: Problem, value: Tensor, number: int = number) -> Problem:
-                moved: Any = replace(there.reached.code, moved={number: value})
-                return there.at(reached=replace(there.reached, code=moved), memo={})
+                own: Any = there.reached.code
+                return there.at(reached=replace(there.reached, code=replace(own, moved={number: value})), memo={})
 
             yield code.names.get(number, "a parameter"), value.detach().double(), in_replay
 
