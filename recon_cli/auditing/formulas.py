@@ -175,17 +175,9 @@ def formula(measured: Measurements) -> str:
 
 def diagram(measured: Measurements, total: Sequence[str]) -> Diagram:
     """Return the objective as a drawing of its terms: the weight of each, and what it is averaged and summed over."""
-    blocks = [
-        Block(part.what, ", ".join(part.arguments), bare(part.weight), extent(part.powers), part.minus)
-        for part in parts_of(measured)
-    ]
+    bare = ((part, re.sub(r"^\((.*)\)$", r"\1", part.weight.removesuffix("·") or "1")) for part in parts_of(measured))
+    blocks = [Block(part.what, ", ".join(part.arguments), weight, extent(part.powers), part.minus) for part, weight in bare]
     return Diagram("The loss: its terms, their weights, what each is averaged over", blocks, total)
-
-
-def bare(weight: str) -> str:
-    """Return a weight as it stands alone: without its times and the parentheses around all of it."""
-    weight = weight.removesuffix("·") or "1"
-    return weight[1:-1] if weight.startswith("(") and weight.endswith(")") else weight
 
 
 def extent(powers: Mapping[str, float | None]) -> str:
