@@ -62,15 +62,9 @@ def log_cubed(u: Array) -> Array:
 
 
 NEAR, FAR = np.arange(-13.0, 14.0), np.arange(16.0, 41.0, 3)
-
-
 # By the cube a root of the residual is smooth enough.
 LINE = Coordinate("the real numbers", lambda u: np.sinh(u) ** 3, log_cubed, (*-FAR[::-1], *NEAR, *FAR), about=True)
-
-
 HALF = Coordinate("x > 0", np.exp, lambda u: u, (*-2 * FAR[::-1], *2 * NEAR, *2 * FAR), "log x")
-
-
 UNIT = Coordinate(
     "x from 0 to 1", expit, lambda u: -2 * log_cosh(u / 2) - math.log(4), (*np.arange(-16.0, 17.0),), "log x + log(1 - x)"
 )

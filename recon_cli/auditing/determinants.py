@@ -20,7 +20,7 @@ from recon_cli.auditing.measuring import ReconstructionTerm, of_vectors
 from recon_cli.auditing.norms import SAME, QuadraticForm, form, of_matrix
 from recon_cli.auditing.probes import benign, data_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair
-from recon_cli.auditing.scaling import Scaling
+from recon_cli.auditing.scaling import Scaling, product
 from recon_cli.auditing.trained_scales import Placed as Moved
 from recon_cli.auditing.trained_scales import TrainedScale, fits, judged, parameters
 
@@ -133,8 +133,7 @@ def trained_covariances(
 
         def counted(there: Problem, name: str = name, here: Tensor = here, at: Moved = at) -> TrainedScale | None:
             found = [*weights(pair, meaning, lambda value: (at(there, value), {}), here)]
-            powers = ((there.sizes.batch, scaling.batch[1]), (known.size, scaling.dim[1]))
-            own = math.prod(float(size) ** (power or 0.0) for size, power in powers)
+            own = product((there.sizes.batch, known.size), (scaling.batch[1], scaling.dim[1]))
             return TrainedScale(name, known.sign * agreed(found) / own, 0, True, what=DETERMINANT) if found else None
 
         if (scale := judged(problem, counted)) is not None:

@@ -12,21 +12,17 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Deviation, LatentSide, Looked, slopes
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, SQUARED, Deviation, LatentSide, Looked, Turn, slopes
 from recon_cli.auditing.probes import value_at
-from recon_cli.auditing.thresholds import SQUARED, Turn
 
 SAME = 1e-6
 EPS = 1e-4  # what an eps inside a logarithm makes of a weight
 FAR = 1e-2  # and of a gradient at the smallest scales
-
 LINKED: dict[str, Deviation] = {  # of a scale whose name says nothing: what makes any number a deviation
     "the softplus makes it a standard deviation": torch.nn.functional.softplus,
     "the softplus makes it a variance": lambda s: torch.nn.functional.softplus(s).sqrt(),
     "the sigmoid makes it a standard deviation": torch.sigmoid,
 }
-
-
 DEVIATIONS = {**DEVIATION, **LINKED}
 
 

@@ -248,12 +248,13 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     if candidate.counts:
         counts = [float(n) for n in COUNTS]
         return single(candidate, x, raw, measured, "", (counts[rough(counts)[1]],))
-    step = (5.0 if candidate.bounds[0] else math.log(1e4)) / 40
-    coarse = -39 + 3 * rough(numbers_at(candidate, [i * step])[0] for i in range(-39, 40, 3))[1]
-    far, best = rough(numbers_at(candidate, [i * step])[0] for i in range(coarse - 2, coarse + 3))
+    (ends,) = candidate.bounds
+    number, step = (functools.partial(between, ends), 5.0 / 40) if ends else (math.exp, math.log(1e4) / 40)
+    coarse = -39 + 3 * rough(number(i * step) for i in range(-39, 40, 3))[1]
+    far, best = rough(number(i * step) for i in range(coarse - 2, coarse + 3))
     middle = step * (coarse - 2 + best)
-    if far > 0.05:
-        return single(candidate, x, raw, measured, "", numbers_at(candidate, [middle]))
+    if not far <= 0.05:  # or no number
+        return single(candidate, x, raw, measured, "", (number(middle),))
     return refined(candidate, x, raw, measured, [middle], (middle - step, middle + step))
 
 

@@ -12,13 +12,14 @@ import torch
 from torch.nn import functional
 
 from recon_cli.auditing.calling import Sizes
-from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import Match
+from recon_cli.auditing.latent_fields import FORMULAS
 from recon_cli.auditing.links import link_of, words_of
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
+from recon_cli.auditing.noises import LINK
 from recon_cli.auditing.norms import SAMPLE, WHOLE, Norm
-from recon_cli.auditing.thresholds import FORMULAS
+from recon_cli.auditing.scaling import product
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
 from recon_cli.report import Block, Diagram
@@ -125,10 +126,9 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
             yield Part(rec.sign < 0 and not unmoved and not rec.bound, of_norm(norm, powers, sizes), what, arguments, {})
             continue
         if rec.quadratic is not None:  # P is all that no size is in
-            sizes_in_it = math.prod(sizes[name] ** (power or 0.0) for name, power in powers.items())
-            what = "NLL" if rec.quadratic.whose else FORM
-            weight = abs(rec.quadratic.weight) or 1.0 if rec.quadratic.whose else 0.5 * sizes_in_it
-            yield Part(rec.sign < 0, coefficient(weight, powers, sizes), what, arguments, powers)
+            own = rec.quadratic.whose
+            weight = abs(rec.quadratic.weight) or 1.0 if own else 0.5 * product([sizes[n] for n in powers], [*powers.values()])
+            yield Part(rec.sign < 0, coefficient(weight, powers, sizes), "NLL" if own else FORM, arguments, powers)
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)
@@ -152,8 +152,8 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         yield Part(False, "", "(a term in the latents that is no KL)", names, {})
     for rest in measured.besides:
         if rest.times is not None:
-            weight = "" if math.isnan(rest.times) else coefficient(abs(rest.times), {}, sizes)
-            yield Part(rest.times < 0, weight, f"{rest.arguments[0]} (given, not audited)", rest.arguments, {})
+            prefix = "" if math.isnan(rest.times) else coefficient(abs(rest.times), {}, sizes)
+            yield Part(rest.times < 0, prefix, f"{rest.arguments[0]} (given, not audited)", rest.arguments, {})
             continue
         yield Part(False, "", f"S({', '.join(rest.arguments)})", rest.arguments, {})
 
@@ -175,17 +175,9 @@ def formula(measured: Measurements) -> str:
 
 def diagram(measured: Measurements, total: Sequence[str]) -> Diagram:
     """Return the objective as a drawing of its terms: the weight of each, and what it is averaged and summed over."""
-    blocks = [
-        Block(part.what, ", ".join(part.arguments), bare(part.weight), extent(part.powers), part.minus)
-        for part in parts_of(measured)
-    ]
+    bare = ((part, re.sub(r"^\((.*)\)$", r"\1", part.weight.removesuffix("·") or "1")) for part in parts_of(measured))
+    blocks = [Block(part.what, ", ".join(part.arguments), weight, extent(part.powers), part.minus) for part, weight in bare]
     return Diagram("The loss: its terms, their weights, what each is averaged over", blocks, total)
-
-
-def bare(weight: str) -> str:
-    """Return a weight as it stands alone: without its times and the parentheses around all of it."""
-    weight = weight.removesuffix("·") or "1"
-    return weight[1:-1] if weight.startswith("(") and weight.endswith(")") else weight
 
 
 def extent(powers: Mapping[str, float | None]) -> str:

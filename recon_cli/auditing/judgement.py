@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recon_cli.auditing import defects
 from recon_cli.auditing.defects._subject import Finding, Reading, Subject, is_one
@@ -34,25 +34,25 @@ class Row:
         what stands between the prediction and the mean, or on what the family hangs.
     """
 
-    family: str | None = column("likelihood", "*")
-    tradeoff: float | None = column("sigma² at β = 1, or β at sigma = 1")
-    tradeoff_batch: float | None = column("exponent in B, the batch size")
-    tradeoff_dim: float | None = column("exponent in D, the elements")
-    tradeoff_latent: float | None = column("exponent in K, the latents")
-    sigma: float | None = column("noise (β = 1)", brief=True)
-    beta: float | None = column("β", brief=True)
-    latent_scale: str | None = column("the latents' scale is")
-    direction: str = column("direction")
+    family: str | None = column("likelihood", "*", default=None)
+    tradeoff: float | None = column("sigma² at β = 1, or β at sigma = 1", default=None)
+    tradeoff_batch: float | None = column("exponent in B, the batch size", default=None)
+    tradeoff_dim: float | None = column("exponent in D, the elements", default=None)
+    tradeoff_latent: float | None = column("exponent in K, the latents", default=None)
+    sigma: float | None = column("noise (β = 1)", default=None, brief=True)
+    beta: float | None = column("β", default=None, brief=True)
+    latent_scale: str | None = column("the latents' scale is", default=None)
+    direction: str = column("direction", default="loss")
     verdict: str = column("verdict", brief=True)
-    defects: tuple[str, ...] = column("defects", None)
-    batch: int = column("B", None)
-    elements: int = column("D", None)
-    latents: int | None = column("K", None)
+    defects: tuple[str, ...] = column("defects", None, default=())
+    batch: int = column("B", None, default=0)
+    elements: int = column("D", None, default=0)
+    latents: int | None = column("K", None, default=None)
     site: str | None = column("at", None)
-    term: str = column("term", None)
-    parameters: dict[str, float]
-    weight: float | None
-    kl_weight: float | None
+    term: str = column("term", None, default="")
+    parameters: dict[str, float] = field(default_factory=dict)
+    weight: float | None = None
+    kl_weight: float | None = None
     link: str = ""
 
 
@@ -83,15 +83,12 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
     if b and match and "laplace" in dict(match.parts):
         numbers["scale"] = b / abs(dict(match.parts)["laplace"])
     hidden = latent is None or b is None or not rec.additive or not subject.recognised or bool(latent.squared)
-    powers = (None, None, None) if hidden else term.scaling.tradeoff
+    powers = dict(zip(("tradeoff_batch", "tradeoff_dim", "tradeoff_latent"), term.scaling.tradeoff, strict=True))
+    tradeoff = beta if rec.normal is not None else reading.tradeoff
+    shown: dict[str, float | None] = {} if hidden else {"tradeoff": tradeoff, **powers, "sigma": sigma, "beta": beta}
     return Row(
+        **shown,
         family=reading.family,
-        tradeoff=None if hidden else beta if rec.normal is not None else reading.tradeoff,
-        tradeoff_batch=powers[0],
-        tradeoff_dim=powers[1],
-        tradeoff_latent=powers[2],
-        sigma=None if hidden else sigma,
-        beta=None if hidden else beta,
         latent_scale=latent.meaning if latent else None,
         direction=subject.direction,
         verdict=verdict_of(subject, [defects.gravity(finding.code) for finding in findings]),

@@ -14,15 +14,13 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.discrete import discrete, of_densities
 from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
-from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, LatentSide, averaged
+from recon_cli.auditing.latent_fields import DEVIATION, OTHER, PRIOR, SQUARED, LatentSide, Turn, averaged, turn_of
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.posteriors import divergence
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
-from recon_cli.auditing.thresholds import OTHER, SQUARED, Turn, turn_of
 
 __all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
-
 TRIED = (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0, 64.0, 1e3)  # sizes of means, of m^2/2 nats each
 NEAR = (1.2, (0.3, 1.9))  # means and scales about the prior's
 TURNS = "the two are not added, one of them counts at a time"
@@ -279,8 +277,5 @@ def weights_at(side: LatentSide, sizes: Sequence[float | Tensor]) -> list[tuple[
 def in_turns(side: LatentSide) -> bool:
     """Whether the reconstruction's gradient is another where the means are large: of a maximum of it and a KL, none."""
     keys = [slot.key for slot in side.problem.plan.role("recon")]
-    try:
-        few, many = (gradients(side.problem, side.filled(size), keys)[1] for size in (0.02, 8.0))
-    except REFUSALS:
-        return False
+    few, many = (gradients(side.problem, side.filled(size), keys)[1] for size in (0.02, 8.0))
     return any(bool((few[key] - many[key]).abs().max() > SAME * few[key].abs().max()) for key in keys)

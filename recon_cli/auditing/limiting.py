@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from traceback import walk_tb
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime.supervisor import checked_timeout, timeout_error
@@ -80,20 +81,14 @@ def worded(error: BaseException) -> str:
 
 def is_bug(error: BaseException) -> bool:
     """Whether an exception is a mistake in recon's own code: raised by a line of recon's, but for what torch says of tensors."""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    own = at is not None and at.tb_frame.f_code.co_filename.startswith(OURS)
+    own = any(frame.f_code.co_filename.startswith(OURS) for frame, _ in [*walk_tb(error.__traceback__)][-1:])
     whole = __name__ in sys.modules  # code that throws recon's modules away has what comes of it
     return own and whole and isinstance(error, Exception) and not isinstance(error, (RuntimeError, ReconError, MemoryError))
 
 
 def failure(error: BaseException, what: str) -> ReconError:
     """Return the ReconError for whatever else comes out of an audit: the code's own, or what recon cannot do with its result."""
-    at, place = error.__traceback__, ""
-    while at is not None:
-        place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
-        at = at.tb_next
+    place = "".join(f"{frame.f_code.co_filename}:{line}" for frame, line in [*walk_tb(error.__traceback__)][-1:])
     return ReconError(
         f"{what} could not be audited: {worded(error)} ({place.replace(chr(92), '/').rpartition('/')[2]}).",
         "Give a plain function of tensors that returns its loss; if it is one, this is a fault of recon's, so please report it.",

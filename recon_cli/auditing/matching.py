@@ -7,15 +7,15 @@ import itertools
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from recon_cli.auditing.answers import Detached, Unfit, fatal, picker, refusal
 from recon_cli.auditing.calling import Layout, Problem
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.norms import bound, form, norm
-from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import additivity, benign, gradients, keep
-from recon_cli.auditing.reach.call_plans import OBJECT, CallPlan, Slot, Stacked, substitute
-from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
+from recon_cli.auditing.reach.call_plans import OBJECT, CallPlan, Pair, Slot, Stacked, substitute
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
@@ -33,9 +33,8 @@ def layouts(problem: Problem) -> list[Layout]:
         data = [("image", "image", problem.layout.classes)]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
     pads = any("pad" in slot.key for slot in plan.role("mask"))
-    mask = (
-        (["first", "batch", "image"] if pads else ["image", "batch", "first", "rows", "flat"]) if plan.role("mask") else ["image"]
-    )
+    masks = ["first", "batch", "image"] if pads else ["image", "batch", "first", "rows", "flat"]
+    mask = masks if plan.role("mask") else ["image"]
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
     kl = ["batch", "scalar", "latent", "data"] if plan.role("density") else kl
     posteriors = plan.role("posterior")
@@ -234,17 +233,16 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             raise
         except ReconError as error:  # recon's own likelihoods refuse shapes and values by one too
             stated.append(error)
-            continue
         except Exception as error:
             refused.append((shapes_passed(there), bare(error)))
             if isinstance(error, Detached):
                 detached.append(error.attempt)
             if fatal(error):
                 break
-            continue
-        if not odd:
-            return chosen, ""
-        doubtful.append((chosen, odd))
+        else:
+            if not odd:
+                return chosen, ""
+            doubtful.append((chosen, odd))
     if doubtful or detached:
         return (doubtful + detached)[0]
     if stated and (stacked := with_variances(problem)) is not None:
@@ -271,13 +269,12 @@ def shapes_passed(problem: Problem) -> str:
     """Return the shapes that are passed."""
     values = benign(problem)
     slots = [slot for slot in problem.plan.slots() if slot.key in values]
-    placed = {slot.key: problem.place(slot, values[slot.key]) for slot in slots}
-    return ", ".join(
-        f"{key} [{', '.join(spell(tuple(part.shape)) for part in value)}]"
-        if isinstance(value, list)
-        else f"{key} {spell(tuple(value.shape))}"
-        for key, value in placed.items()
-    )
+    placed = ((slot.key, problem.place(slot, values[slot.key])) for slot in slots)
+
+    def spelled(value: Tensor | list[Tensor]) -> str:
+        return f"[{', '.join(map(spelled, value))}]" if isinstance(value, list) else spell(tuple(value.shape))
+
+    return ", ".join(f"{key} {spelled(value)}" for key, value in placed)
 
 
 def bare(error: Exception) -> Exception:
@@ -286,14 +283,11 @@ def bare(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
-def pairs(plan: CallPlan) -> list[tuple[Slot, Slot | None]]:
+def pairs(plan: CallPlan) -> list[Pair]:
     """Return each reconstruction with its target."""
-    targets = plan.role("target")
-    slots: list[tuple[Slot, Slot | None]] = []
-    for recon in [slot for slot in plan.slots() if slot.role in ("recon", "decoder")]:
-        own = [t for t in targets if t.group == recon.group] or targets
-        slots.append((recon, own[0] if own else None))
-    return slots
+    targets, recons = plan.role("target"), [slot for slot in plan.slots() if slot.role in ("recon", "decoder")]
+    own = ([target for target in targets if target.group == recon.group] or targets for recon in recons)
+    return [(recon, next(iter(some), None)) for recon, some in zip(recons, own, strict=True)]
 
 
 def latent_keys(problem: Problem) -> list[str]:

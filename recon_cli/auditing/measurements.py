@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recon_cli.auditing import checks, soundness, spreads
+from recon_cli.auditing import checks, soundness
 from recon_cli.auditing.calling import Problem, Sizes
-from recon_cli.auditing.dependent import Chosen, chosen, product, switch
 from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, own_noise, trained_covariances
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm, has_scale, of_vectors, reconstruction
+from recon_cli.auditing.noises import Chosen, chosen, product, spread_of, switch
 from recon_cli.auditing.norms import BY_LOGS, Norm, covariance
 from recon_cli.auditing.probes import POINTS
 from recon_cli.auditing.reach.callables import batch_number
@@ -244,7 +244,7 @@ def term(
     if spread and not is_of_elements(problem, pair):
         rec, learned = by_decoder(problem, pair, latent.meaning if latent else None)
         return Term(*names, rec, scaling, learned=learned)
-    rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
+    rec = spread_of(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
     if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
         of_one = Norm("an axis of a sample, which here has one element", rec.match.weight)
         rec = replace(rec, match=None, additive=False, norm=of_one)

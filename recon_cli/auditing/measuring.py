@@ -140,7 +140,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         shift = shifted(elements, used)
         match, centre = shift or (match, "")
     within, doubt = "", ""
-    alone = not has_scale(problem)  # else ``auditing.spreads`` looks at it
+    alone = not has_scale(problem)  # else ``auditing.noises`` looks at it
     if match is not None and not centre and alone:
         same, within, doubt = elsewhere(elements, match, domain)
         within = within or (limits(elements, match) if same else "")

@@ -52,11 +52,6 @@ LINES = {  # of losses by their classes; of an nll, by its likelihood and method
 }  # fmt: skip
 
 
-def names(subject: Subject) -> tuple[str, str]:
-    """Return the reconstruction and its target as they are written; ``x`` where there is no target."""
-    return subject.term.recon, subject.term.target or "x"
-
-
 def kl_of(meaning: str, mu: str, scale: str) -> str:
     """Return the KL to write for a scale of this meaning, summed over batch and latents."""
     return MEANINGS[meaning].kl.format(mu=mu, s=scale)

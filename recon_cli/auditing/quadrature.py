@@ -252,14 +252,14 @@ class Integral:
 
     def brinks(self, start: Array, cut: Array) -> list[tuple[int, int, float]]:
         """Return the first piece on each side that is cut off, the last before it, and the loss between them."""
-        neighbours = []
+        neighbours: list[tuple[int, int, float]] = []
         for j in range(len(self.mean)):
             own = self.own(j)
             kept = np.flatnonzero(~cut[own])
-            if len(kept) and kept[-1] + 1 < len(own):
-                neighbours.append((own[kept[-1] + 1], own[kept[-1]], start[own[kept[-1] + 1]]))
-            if len(kept) and kept[0] > 0:
-                neighbours.append((own[kept[0] - 1], own[kept[0]], start[own[kept[0] - 1]]))
+            ends = ((kept[-1], kept[-1] + 1), (kept[0], kept[0] - 1)) if len(kept) else ()
+            for last, beyond in ends:
+                if 0 <= beyond < len(own):
+                    neighbours.append((int(own[beyond]), int(own[last]), float(start[own[beyond]])))
         return neighbours
 
     def end(self, j: int, side: int) -> tuple[int, int, float, float]:
@@ -307,8 +307,6 @@ class Integral:
                 self.doubt = f"it is not finite at x = {self.x_at(first, 0):.3g}"
         for j in range(len(self.mean)):
             own = self.own(j)[~self.cut[self.own(j)]]
-            if not len(own):
-                self.doubt = "it is not finite"
             if self.doubt:
                 return
             alive = np.flatnonzero(height[own].max(axis=1) > self.peak[j] - DEEP)

@@ -70,17 +70,9 @@ def of_others(problem: Problem, latent: Latent | None) -> tuple[Remainder, ...]:
     for slot in compared:
         base[slot.key] = problem.extra(slot, base).to(torch.float64)
     keys = [slot.key for slot in compared]
-    try:
-        drawn = [key for key in (slot.key for slot in problem.plan.role("z")) if pulls(problem, base, key)]
-        keys += [key for key in drawn if latent is None or not moves(problem, base, key, latent_keys(problem))]
-        return tuple(known(problem, base, group) for group in grouped(problem, base, keys))
-    except REFUSALS:
-        return (Remainder(tuple(keys), "its gradient cannot be computed"),) if keys else ()
-
-
-def pulls(problem: Problem, base: Values, key: str) -> bool:
-    """Whether the loss has a gradient by a tensor."""
-    return bool((gradients(problem, base, [key])[1][key] != 0).any())
+    drawn = [slot.key for slot in problem.plan.role("z") if bool((gradients(problem, base, [slot.key])[1][slot.key] != 0).any())]
+    keys += [key for key in drawn if latent is None or not moves(problem, base, key, latent_keys(problem))]
+    return tuple(known(problem, base, group) for group in grouped(problem, base, keys))
 
 
 def moves(problem: Problem, base: Values, key: str, others: Sequence[str]) -> bool:

@@ -74,11 +74,7 @@ class Audit(Presentable):
     @classmethod
     def unrecognised(cls, name: str, site: str, sentence: str, hint: str | None) -> Audit:
         """Return the audit of a loss of which it is not known what its tensors are."""
-        nothing: dict[str, Any] = dict.fromkeys(column.key for column in OBJECTIVE)
-        row = Row(
-            **{**nothing, "direction": "loss", "verdict": "unrecognised", "defects": (), "batch": 0, "elements": 0, "term": "",
-               "site": site}, parameters={}, weight=None, kl_weight=None,
-        )  # fmt: skip
+        row = Row(verdict="unrecognised", site=site)
         return cls(name, (row,), (), (), (hint,) if hint else (), "", sentence)
 
     @property
@@ -114,14 +110,13 @@ class Audit(Presentable):
                 raise unknown("code", code, defects.codes())
         return replace(self, accepted=(*self.accepted, *codes))
 
-    def expecting(self, wanted: str) -> Audit:
-        """Return the same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
-        return replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
+    def expecting(self, wanted: str | None) -> Audit:
+        """Return the same, failing unless it measured what is ``wanted``, if anything is: ``beta=1, sigma=0.2``, to 1e-6."""
+        return self if wanted is None else replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
 
     def assert_elbo(self, *accept: str, expect: str | None = None) -> None:
         """Raise an AssertionError, for tests, with the sentence and the defects, unless the loss passes."""
-        audit = self.accepting(*accept)
-        audit = audit.expecting(expect) if expect else audit
+        audit = self.accepting(*accept).expecting(expect or None)
         if not audit.holds or (audit.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
             lines = [f"{audit.name} is {audit.verdict}: {audit.sentence}"]
             lines += [f"  {finding.code}: {finding.evidence}. {finding.fix}" for finding in audit.findings]
@@ -238,8 +233,10 @@ def report(audit: Audit) -> Report:
     rows = [{column.key: getattr(row, column.key) for column in OBJECTIVE} for row in audit.rows]
     for row in rows:
         row["defects"] = list(row["defects"])
-    tables = [Table("objective", OBJECTIVE, rows)]
-    tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles]))
+    columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
+    objective = Table("objective", columns, rows)
+    roles = Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles])
+    tables = [objective.details() if len(rows) == 1 else objective, roles]  # the sentence has its numbers
     if audit.findings:
         headline = "notes" if audit.has_notes_alone else "defects"
         rows_of_defects = [
@@ -255,12 +252,7 @@ def report(audit: Audit) -> Report:
         lines = [{"keep": keep, "write": write} for keep, write in audit.conversions]
         tables.append(Table("conversions", CONVERSIONS, lines, layout="lines", answer=True))
     accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""
-    verdict = f"{audit.words}{accepted}"
-    columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
-    tables[0] = Table("objective", columns, rows)
-    tables[0] = tables[0].details() if len(rows) == 1 else tables[0]  # the sentence has its numbers
-    if audit.unmet:
-        verdict += f"; {'; '.join(audit.unmet)}"
+    verdict = "; ".join([f"{audit.words}{accepted}", *audit.unmet])
     remarks = [(finding.site, finding.code, f"{finding.evidence}.") for finding in audit.findings]
     remarks = remarks or [(row.site or "", "the loss", "") for row in audit.rows]
     return Report(

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
-from recon_cli.auditing.latent_fields import PRIOR
+from recon_cli.auditing.latent_fields import PRIOR, Turn
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.probes import benign, gradients, still
 from recon_cli.auditing.reach.roles import BoundNumber
-from recon_cli.auditing.thresholds import Turn
 
 Powers: TypeAlias = tuple[float | None, float | None, float | None]  # of the trade-off, the reconstruction and the KL
 Strengths: TypeAlias = tuple[list[float], float]  # of one element of each reconstruction, and of one latent
@@ -62,6 +61,11 @@ def power(new: float, old: float, by: float) -> float | None:
         return None
     exponent = (math.log(new) - math.log(old)) / math.log(by)
     return float(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else exponent
+
+
+def product(sizes: Sequence[float], powers: Sequence[float | None]) -> float:
+    """Return sizes to powers, multiplied: without those whose power was not measured."""
+    return float(math.prod(size ** (exponent or 0.0) for size, exponent in zip(sizes, powers, strict=True)))
 
 
 def exponents(base: Strengths, other: Problem, by: float, turn: Turn | None = None) -> list[Powers] | None:

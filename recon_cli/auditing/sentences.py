@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from recon_cli import likelihoods
-from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.discrete import READY
 from recon_cli.auditing.families import DecoderScale, likelihood_of
 from recon_cli.auditing.formulas import at, bounds, number
@@ -19,6 +18,8 @@ from recon_cli.auditing.links import MEANINGS, words_of
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
+from recon_cli.auditing.noises import LINK
+from recon_cli.auditing.scaling import product
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 
@@ -148,7 +149,7 @@ def alone(measured: Measurements, term: Term) -> str:
         ways.get(9.0 if by is None else by, "neither summed nor averaged over the {}").format(axis) for axis, by in powers
     )
     sizes, scaling = measured.sizes, term.scaling
-    times = latent.weight * sizes.batch ** -(scaling.batch[2] or 0.0) * sizes.K ** -(scaling.latent[2] or 0.0)
+    times = latent.weight / product((sizes.batch, sizes.K), (scaling.batch[2], scaling.latent[2]))
     what = "the KL" if abs(abs(times) - 1) < 1e-6 else f"{number(abs(times))} times the KL"
     forms = f" It does not count everywhere: {latent.forms.words}." if latent.forms else ""
     whole = f"This is {'minus ' * (times < 0)}{what} to {whose} alone{scale}: {how}."

@@ -17,7 +17,7 @@ from recon_cli.auditing.normalisation import COINS
 from recon_cli.auditing.probes import Elements, additivity, benign, data_of, element_weights, gradients, value_at
 from recon_cli.auditing.quadrature import slowly
 from recon_cli.auditing.reach.roles import Pair
-from recon_cli.auditing.scaling import Scaling
+from recon_cli.auditing.scaling import Scaling, product
 from recon_cli.identity.regions import REAL
 
 # What a reconstruction that misses its target is in.
@@ -218,9 +218,8 @@ def normalised(
 
 def undone(problem: Problem, scaling: Scaling) -> float:
     """Return by what a reconstruction's mean is a sum."""
-    sizes = problem.sizes
-    powers = ((sizes.batch, scaling.batch[1]), (scaling.length or sizes.D, scaling.dim[1]), (sizes.K, scaling.latent[1]))
-    return float(math.prod(float(size) ** -(power or 0.0) for size, power in powers))
+    sizes = problem.sizes.batch, scaling.length or problem.sizes.D, problem.sizes.K
+    return 1 / product(sizes, (scaling.batch[1], scaling.dim[1], scaling.latent[1]))
 
 
 def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> str:

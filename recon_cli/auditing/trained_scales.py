@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,10 @@ from recon_cli.auditing.links import LINKS, MADE, link_of
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.roles import Pair
-from recon_cli.auditing.scaling import Scaling
+from recon_cli.auditing.scaling import Scaling, product
 
 Placed: TypeAlias = Callable[[Problem, Tensor], Problem]  # a problem, with another value of a parameter
+Parameter: TypeAlias = tuple[str, Tensor, Placed]  # its name, its value, and how a problem is that with another value
 POWERS = {"gaussian": 2, "laplace": 1}  # of a residual in its loss, and of 1/scale; of others it is none
 STEP = 1e-4
 ODD = 37  # a batch whose size is no weight that anybody writes
@@ -79,16 +81,9 @@ def trained_scales(
     power = POWERS.get(rec.match.family, 0) if rec.match is not None and link_of(rec.match.link) else 0
     if not (power or rec.location) or pair[1] is None or not rec.additive or problem.layout.classes:
         return ()
-    scales = []
-    for name, here, at in parameters(problem):
-
-        def scale_at(there: Problem, name: str = name, here: Tensor = here, at: Placed = at) -> TrainedScale | None:
-            return measured(there, lambda new: at(there, new), name, here, power, rec, pair, meaning, scaling)
-
-        scale = judged(problem, scale_at) if fits(here, problem) else None
-        if scale is not None:
-            scales.append(resting_place(problem, scale, pair, here, at))
-    return tuple(scales)
+    of = functools.partial(measured, power=power, rec=rec, pair=pair, meaning=meaning, scaling=scaling)
+    known = ((each, judged(problem, functools.partial(of, each))) for each in parameters(problem) if fits(each[1], problem))
+    return tuple(resting_place(problem, scale, pair, *each[1:]) for each, scale in known if scale is not None)
 
 
 def judged(problem: Problem, scale_at: Callable[[Problem], TrainedScale | None]) -> TrainedScale | None:
@@ -109,8 +104,8 @@ def judged(problem: Problem, scale_at: Callable[[Problem], TrainedScale | None])
     return replace(scale, logs=1.0) if not scale.what and (scale := scale_at(problem)) is not None and scale.named else scale
 
 
-def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
-    """Yield what is trained beside the arguments: its name, its value, and how a problem is that with another value."""
+def parameters(problem: Problem) -> Iterator[Parameter]:
+    """Yield what is trained beside the arguments."""
     owner, code = problem.reached.owner, problem.reached.code
     if isinstance(owner, torch.nn.Module):
         for name, parameter in owner.named_parameters():
@@ -125,8 +120,8 @@ def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
         for number, value in code.trained.items():
 
             def in_replay(there: Problem, value: Tensor, number: int = number) -> Problem:
-                moved: Any = replace(there.reached.code, moved={number: value})
-                return there.at(reached=replace(there.reached, code=moved), memo={})
+                own: Any = there.reached.code
+                return there.at(reached=replace(there.reached, code=replace(own, moved={number: value})), memo={})
 
             yield code.names.get(number, "a parameter"), value.detach().double(), in_replay
 
@@ -140,28 +135,28 @@ def fits(parameter: Tensor, problem: Problem) -> bool:
 
 
 def measured(
-    problem: Problem, at: Callable[[Tensor], Problem], name: str, here: Tensor, power: int, rec: ReconstructionTerm, pair: Pair,
-    meaning: str | None, scaling: Scaling,
-) -> TrainedScale | None:  # fmt: skip
+    parameter: Parameter, problem: Problem, power: int, rec: ReconstructionTerm, pair: Pair, meaning: str | None, scaling: Scaling
+) -> TrainedScale | None:
     """Return a parameter as a scale; None where it does not weigh each residual as a scale does, whatever the residual is.
 
     With L = rho(e/s(p)) + c(p) for each element and the pull P = dL/de, dP/dp = -(log s)' (P + e dP/de), and of dL/dp the
     residuals' part is -(log s)' e P. What is left is c'(p): of a likelihood of weight A, A (log s)'.
     """
     assert pair[1] is not None
+    name, here, at = parameter
     link = rec.match is not None and link_of(rec.match.link) or LINKS[""]
     values, recon = resting(problem, meaning), pair[0].key
     x, r = values[pair[1].key], values[recon]
     if x.shape != r.shape:
         return None
     leaf = torch.nn.Parameter(here.clone())
-    loss = at(leaf)(values)
+    loss = at(problem, leaf)(values)
     if not loss.requires_grad or torch.autograd.grad(loss, leaf, allow_unused=True)[0] is None:
         return None  # detached: a noise that something else chooses
     data, rises = link.data(x), []
 
     def pulled(by: float, point: Tensor) -> tuple[float, Tensor, Tensor]:
-        loss, grads = gradients(at(here + by), {**values, recon: point}, [recon])
+        loss, grads = gradients(at(problem, here + by), {**values, recon: point}, [recon])
         spot = point.clone().requires_grad_()
         mean = link.mean(spot)
         (bent,) = torch.autograd.grad(mean.sum(), spot)
@@ -189,9 +184,8 @@ def measured(
     left = slope - errors
     left = 0.0 if abs(left) < 1e-5 * max(abs(errors), 1e-12) else left
     weight = left / even[alive].sum().item() * rec.sign
-    powers = (problem.sizes.batch, scaling.batch[1]), (scaling.length or problem.sizes.D, scaling.dim[1])
-    own = math.prod(float(size) ** (exponent or 0.0) for size, exponent in powers)
-    known = left == 0 or all(exponent is not None for _, exponent in powers)
+    own = product((problem.sizes.batch, scaling.length or problem.sizes.D), (scaling.batch[1], scaling.dim[1]))
+    known = left == 0 or None not in (scaling.batch[1], scaling.dim[1])
     size = abs(rec.match.weight) if rec.match is not None else 0.0
     implied = (abs(weight) / (power * size)) ** (1 / power) if power and size else math.nan
     falls = bool(even[alive].mean() * rec.sign > 0)

@@ -31,11 +31,9 @@ def reported(
 ) -> Report:  # fmt: skip
     """Return what ``recon audit`` says of ``function``, of the script in ``run``, or of ``loss`` with no code at all."""
     if run is not None:
-        result = audited(script.run(run, steps, settings.get("timeout"))).accepting(*accept)
-        return (result if expect is None else result.expecting(expect)).report()
+        return audited(script.run(run, steps, settings.get("timeout"))).accepting(*accept).expecting(expect).report()
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
-    result = audit(target, **settings).accepting(*accept)
-    return (result if expect is None else result.expecting(expect)).report()
+    return audit(target, **settings).accepting(*accept).expecting(expect).report()
 
 
 def surveyed(
@@ -44,8 +42,7 @@ def surveyed(
     """Yield the row of each loss of (FILE:LINE, name, FILE.py:FUNCTION): what it is, or why it could not be audited alone."""
     for site, name, word in sites:
         try:
-            result = audit(word, **settings).accepting(*accept)
-            result = result if expect is None else result.expecting(expect)
+            result = audit(word, **settings).accepting(*accept).expecting(expect)
         except ReconError as error:
             yield survey_of([refused(site, name, str(error))], [])
         else:

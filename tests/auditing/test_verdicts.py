@@ -143,3 +143,10 @@ def test_one_verdict_for_coins_on_grey_levels() -> None:
         assert result.exit_code == 1
         assert said in " ".join(result.stdout.split())
     assert CliRunner().invoke(main, [*words, "--accept", "bce-on-nonbinary"]).exit_code == 0
+
+
+def test_a_scale_that_is_clamped_where_a_kl_is_looked_at_is_one_with_a_note() -> None:
+    kl = "0.5*(mu**2 + logvar.clamp(-4, 4).exp() - logvar.clamp(-4, 4) - 1).sum()"
+    found = audited(f"0.5*(y - t).square().sum() + {kl}", "y, t, mu, logvar")
+    assert (found.verdict, found.defects) == ("elbo", ())
+    assert any(note.startswith("logvar is clamped: beyond -3.9") for note in found.notes)

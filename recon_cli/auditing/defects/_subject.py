@@ -10,6 +10,7 @@ from recon_cli.auditing.checks import REDUCING
 from recon_cli.auditing.formulas import at
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.measurements import Measurements, Term
+from recon_cli.auditing.scaling import product
 
 ONE = 1e-6
 Findings: TypeAlias = Iterator[tuple[str, str, str]]  # of one defect: evidence, fix, site
@@ -99,7 +100,7 @@ class Subject:
     def times(self) -> float:
         """How many KLs a KL alone is, its means over the batch and the latents undone."""
         sizes, scaling = self.measured.sizes, self.term.scaling
-        return float(self.signed[1] * sizes.batch ** -(scaling.batch[2] or 0.0) * sizes.K ** -(scaling.latent[2] or 0.0))
+        return self.signed[1] / product((sizes.batch, sizes.K), (scaling.batch[2], scaling.latent[2]))
 
     @property
     def place(self) -> str:

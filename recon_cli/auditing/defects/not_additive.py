@@ -11,7 +11,6 @@ and so does a full covariance: these are recognised as what they are.)
 from __future__ import annotations
 
 from recon_cli.auditing.defects._subject import Findings, Subject
-from recon_cli.auditing.mending import names
 
 GRAVITY = "no-likelihood"
 
@@ -22,7 +21,7 @@ def find(subject: Subject) -> Findings:
     if rec.additive or rec.quadratic or subject.unmoved or (rec.bound and not subject.term.favour):
         return
     if rec.norm:
-        recon, target = names(subject)
+        recon, target = subject.term.recon, subject.term.target or "x"
         evidence = (
             f"it is the norm of {rec.norm.of}: the pull on an element is its residual over that norm, which all of them share"
         )

@@ -9,11 +9,10 @@ Sum over the elements of a sample and average over the batch: the finding gives 
 
 from __future__ import annotations
 
-import math
-
 from recon_cli.auditing.defects._subject import ONE, Findings, Subject, is_one
 from recon_cli.auditing.formulas import number, summed
 from recon_cli.auditing.mending import mended_reconstruction
+from recon_cli.auditing.scaling import product
 
 GRAVITY = "moving"
 
@@ -40,9 +39,7 @@ def beside_sums(subject: Subject) -> str:
     n, batch = subject.elements[1], subject.measured.sizes.batch
     half = match is not None and match.family == "gaussian" and any(is_one(2 * abs(w) * n * size) for size in (1, batch))
     if match is None:  # of no known slope, so by the sizes that it is divided by alone
-        scaling, sizes = subject.term.scaling, subject.measured.sizes
-        powers = zip((batch, n, sizes.K), scaling.tradeoff, strict=True)
-        factor: float | None = math.prod(size ** (power or 0.0) for size, power in powers)
+        factor: float | None = product((batch, n, subject.measured.sizes.K), subject.term.scaling.tradeoff)
     else:
         factor = b / abs(w) / (2 if half else 1) if w else None
     parts = () if match is None else match.parts or ((match.family, w),)

@@ -9,10 +9,10 @@ from os.path import commonprefix
 
 from torch import Tensor
 
+from recon_cli.auditing.answers import picker
 from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import Gaussians
 from recon_cli.auditing.latent_fields import DEVIATION
-from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import benign, gradients, keep
 
 SAME = 1e-9
