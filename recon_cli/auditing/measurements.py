@@ -10,6 +10,7 @@ from recon_cli.auditing import checks, soundness, spreads
 from recon_cli.auditing.calling import Problem, Sizes
 from recon_cli.auditing.dependent import Chosen, chosen, product, switch
 from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, own_noise, trained_covariances
+from recon_cli.auditing.given_weights import weighed
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
@@ -241,10 +242,14 @@ def term(
     if missed is not None:  # whatever its shape, it is no likelihood of the target
         astray, rec = missed
         return Term(*names, rec, scaling, astray=astray)
-    if spread and not is_of_elements(problem, pair):
+    of_elements = not spread or is_of_elements(problem, pair)
+    rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread and of_elements else None
+    if spread and not (rec and rec.recognised) and (given := weighed(problem, pair, latents, scaling)) is not None:
+        return Term(*names, given[0], scaling, learned=given[1], by_decoder=recon.role == "decoder")
+    if not of_elements:
         rec, learned = by_decoder(problem, pair, latent.meaning if latent else None)
         return Term(*names, rec, scaling, learned=learned)
-    rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
+    rec = rec or reconstruction(problem, pair, latents)
     if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
         of_one = Norm("an axis of a sample, which here has one element", rec.match.weight)
         rec = replace(rec, match=None, additive=False, norm=of_one)

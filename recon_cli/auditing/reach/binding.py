@@ -318,7 +318,8 @@ def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     before = pull(1.0)
     if not bool(before.any()):
         return role == "spread"  # of a reconstruction that is detached
-    return bool((pull(0.6) - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(pull(0.0).any()))
+    moves = (bool((pull(by) - before).abs().max() > 1e-9 * before.abs().max()) for by in (0.6, *[40.0] * (role == "spread")))
+    return any(moves) and (role != "mask" or not bool(pull(0.0).any()))  # a weight may be clamped to some number
 
 
 def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]], seen: Structure | None = None) -> CallPlan:

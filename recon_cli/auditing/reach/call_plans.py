@@ -118,7 +118,7 @@ def mapped(part: Any, of: Callable[[object], object]) -> Any:
     return part
 
 
-def substitute(call: CallPlan, key: str, new: Slot | Stacked) -> None:
+def substitute(call: CallPlan, key: str, new: object) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
     def of(part: object) -> object:
