@@ -100,7 +100,7 @@ def alone(problem: Problem, base: Mapping[str, Tensor], pair: Pair, key: str, le
     ]
     rises = [(each - each[len(each) // 2]).double() for each in worth]
     most = rises[0].abs().max()
-    if x is not None and bool(rises[2].abs().max() <= SAME * max(most, float(worth[0].abs().max()) * 1e-6)):
+    if x is not None and bool(rises[2].abs().max() <= SAME * max(float(most), float(worth[0].abs().max()) * 1e-6)):
         return True
     ratio = (rises[0] @ rises[1]) / (rises[1] @ rises[1])
     off = (rises[0] - ratio * rises[1]).abs()

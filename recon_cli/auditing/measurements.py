@@ -243,13 +243,13 @@ def term(
         astray, rec = missed
         return Term(*names, rec, scaling, astray=astray)
     of_elements = not spread or is_of_elements(problem, pair)
-    rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread and of_elements else None
-    if spread and not (rec and rec.recognised) and (given := weighed(problem, pair, latents, scaling)) is not None:
+    own_scale = spreads.spread(problem, pair, latent.meaning if latent else None) if spread and of_elements else None
+    if spread and not (own_scale and own_scale.recognised) and (given := weighed(problem, pair, latents, scaling)) is not None:
         return Term(*names, given[0], scaling, learned=given[1], by_decoder=recon.role == "decoder")
     if not of_elements:
         rec, learned = by_decoder(problem, pair, latent.meaning if latent else None)
         return Term(*names, rec, scaling, learned=learned)
-    rec = rec or reconstruction(problem, pair, latents)
+    rec = own_scale or reconstruction(problem, pair, latents)
     if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
         of_one = Norm("an axis of a sample, which here has one element", rec.match.weight)
         rec = replace(rec, match=None, additive=False, norm=of_one)
