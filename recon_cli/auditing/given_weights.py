@@ -46,9 +46,7 @@ def weighed(
     times = shares(problem, base, pair[0].key, slot.key)
     if times is None or not alone(problem, base, pair, slot.key, [*times]):
         return None
-    powers = ((problem.sizes.batch, scaling.batch[1]), (scaling.length or problem.sizes.D, scaling.dim[1]))
-    plain = math.prod(float(size) ** (power or 0.0) for size, power in powers)
-    middle, match = abs(rec.match.weight) / plain, rec.match
+    middle, match = abs(rec.match.weight) / plainly(problem, scaling), rec.match
     moved = any(abs(share - 1) > SAME for share in times.values())
     samples = tuple((level, middle * times[level]) for level in (0.3, 1.0, 7.0) if level in times) if moved else ()
     match = replace(match, weight=match.weight / middle, parts=tuple((name, by / middle) for name, by in match.parts))
@@ -57,6 +55,12 @@ def weighed(
     known = replace(rec, match=match, curvature=curvature, given=given)
     each = base[slot.key].shape == base[pair[0].key].shape
     return known, trained(slot.key, match.family, times) if each and moved else ()
+
+
+def plainly(problem: Problem, scaling: Scaling) -> float:
+    """Return what an element of weight 1 weighs: one over the sizes of means."""
+    powers = ((problem.sizes.batch, scaling.batch[1]), (scaling.length or problem.sizes.D, scaling.dim[1]))
+    return float(math.prod(float(size) ** (power or 0.0) for size, power in powers))
 
 
 def fixed(problem: Problem, slot: Slot, base: Mapping[str, Tensor]) -> Problem:

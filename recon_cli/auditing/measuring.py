@@ -73,6 +73,8 @@ class ReconstructionTerm:
         in words, of how many samples it is an importance-weighted bound; empty of any other.
     given
         of which argument its elements have weights, where that only weighs them: its own weight is that where these are 1.
+    aim
+        in words, what its target is of several arguments; empty where it is one.
     """
 
     match: Match | None = None
@@ -92,6 +94,7 @@ class ReconstructionTerm:
     quadratic: QuadraticForm | None = None
     bound: str = ""
     given: GivenWeights | None = None
+    aim: str = ""
 
     @property
     def recognised(self) -> bool:

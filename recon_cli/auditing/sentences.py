@@ -76,6 +76,7 @@ def told(measured: Measurements, term: Term, row: Row) -> str:
     if term.uneven and " + " not in (row.family or "") and not (measured.alone or term.astray):
         low, high = map(number, term.rec.weights)
         more += f" Its elements have weights w of their own, from {low} to {high} times the middle one, for which that is."
+    more += f" What {row.term} is compared with is {term.rec.aim}." if term.rec.aim else ""
     if term.rec.given is not None:
         more += f" {weighted(term.rec.given, row)}"
     return re.sub(r",(?=[,.;:])", "", one(measured, term, row)) + more

@@ -206,7 +206,8 @@ def together(roles: Mapping[str, str], slots: Mapping[str, Slot], seen: Structur
     recons = [key for key, role in roles.items() if role in SURE["recon"]]
     for alike in (recons, [key for key, role in roles.items() if role == "target"]):
         leaning = seen is None or any({*pair} in seen.leaning for pair in itertools.combinations(alike, 2))
-        if alike[1:] and (leaning or any(slots[key].role != roles[key] for key in alike)):
+        told = all(slots[key].how == "given by --args" for key in alike)  # of which one target may be made
+        if alike[1:] and not told and (leaning or any(slots[key].role != roles[key] for key in alike)):
             return math.inf
     if "compared" in inside and {*inside} != {"compared"}:
         return math.inf
