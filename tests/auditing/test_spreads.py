@@ -95,6 +95,31 @@ def test_a_noise_of_every_element_without_its_logarithm_is_no_gap(loss: Callable
     assert "if somebody else does, nothing is missing" in found.findings[0].evidence
 
 
+def normal(x: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    return (0.5 * logvar + 0.5 * (x - mu) ** 2 / logvar.exp()).sum()
+
+
+@pytest.mark.parametrize(("loss", "shape"), [
+    (lambda out, x: normal(x, out[:, :1], out[:, 1:]), "1x28x28"),
+    (lambda out, x: normal(x, out[:, :3], out[:, 3:6]), "3x28x28"),
+    (lambda out, x: normal(x, out[..., :1], out[..., 1:]), "1x28x1"),
+    (lambda out, x: normal(x[:, 0], out[:, 0], out[:, 1]), "1x28x28"),
+    (lambda out, x: normal(x, out[:, : x.shape[1]], out[:, x.shape[1] :]), "1x28x28"),
+    (lambda out, x: normal(x, *torch.split(out, x.shape[1], dim=1)), "1x28x28"),
+])
+def test_a_prediction_that_is_cut_in_columns_has_a_mean_and_a_noise_in_them(loss: Callable[..., Any], shape: str) -> None:
+    found = audit(loss)
+    assert (found.rows[0].family, found.verdict) == ("heteroscedastic-gaussian", "reconstruction-only")
+    assert f"({shape})" in found.sizes
+
+
+def test_columns_of_both_sides_are_the_datas() -> None:
+    def loss(recon: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(recon[:, :1], x[:, :1], reduction="sum") + F.mse_loss(recon[:, 1:], x[:, 1:], reduction="sum")
+
+    assert audit(loss, (3, 4, 4)).formula == "L = Σ(x̂−x)²"
+
+
 def logistic(r: torch.Tensor, s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     z = (x - r) / s
     return (z + s.log() + 2 * F.softplus(-z)).sum()
