@@ -283,10 +283,12 @@ def term(
             return Term(*names, of_vectors(rec, known) if rec.quadratic is None else rec, scaling, own, learned=learned)
     own = own_noise(problem, rec, pair, meaning) if rec.additive else None
     rec = soundness.normalised(problem, rec, pair, latent, scaling)
+    infinite, within = soundness.density(problem, rec, pair, b, scaling)
+    rec = replace(rec, within=within or rec.within)
     return Term(
         *names, rec, scaling, own,
         astray=None if broadcast else soundness.made_over(problem, rec, pair),
-        density=soundness.density(problem, rec, pair, b, scaling),
+        density=infinite,
         overflow=checks.overflow(problem, rec, pair) if rec.additive else "",
         favour="" if rec.additive or rec.bound.endswith(BY_LOGS) else checks.favour(problem),
         learned=trained_scales(problem, rec, pair, meaning, scaling),
