@@ -433,7 +433,7 @@ def test_data_that_are_clamped_to_where_they_lie_are_no_defect(of: Both, formula
     assert any(f"for x from {within}, which it clamps x to" in note for note in found.notes)
 
 
-@pytest.mark.parametrize("most", (0.3, 1.0, 4.0))
+@pytest.mark.parametrize("most", [0.3, 4.0])
 def test_a_residual_that_is_cut_off_still_is_one(most: float) -> None:
     found = audit(lambda recon, x: (recon - x).square().clamp(max=most).sum(), (5,))
     assert (found.verdict, found.defects) == ("defective", ("no-density",))
