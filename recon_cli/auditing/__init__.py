@@ -126,7 +126,7 @@ def _audit(
         plan = roles.plan(reached, {**bind, **nested, **reached.names}, args)
         B, shapes = batch or batch_number(reached) or 4, plan.of_halves(shapes)
         of_data = [shapes[slot.key] for role in ("recon", "target") for slot in plan.role(role) if slot.key in shapes]
-        sizes = Sizes(B, own or next(iter(of_data), SHAPE), (latent,) if isinstance(latent, int) else tuple(latent))
+        sizes = Sizes(B, own or next(iter(of_data), plan.cut_to(SHAPE)), (latent,) if isinstance(latent, int) else tuple(latent))
         matrices = [slot.key for slot in plan.role("spread") if slot.meaning == "matrix"]
         shapes = {**dict.fromkeys(matrices, (sizes.D, sizes.D)), **shapes}
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)

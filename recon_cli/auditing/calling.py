@@ -80,6 +80,7 @@ class Layout:
     posterior: str = "pair"
     classes: str = ""
     binary: bool = False
+    spread: str = "elements"  # or "batch": one number for each sample
     long: bool = False  # a mask of positions
 
 
@@ -115,6 +116,8 @@ class Problem:
         named = self.shapes.get(slot.key) or self.shapes.get(slot.group)
         if slot.role == "unknown":
             return value.reshape(B, *self.sizes.shape)
+        if slot.role == "spread" and self.layout.spread == "batch":
+            return value.reshape(B)
         if slot.role in ("recon", "target", "spread"):
             how = self.layout.target if slot.role == "target" else self.layout.recon
             if how == "loss":

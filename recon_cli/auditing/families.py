@@ -111,6 +111,27 @@ class DecoderScale:
         return self.link == "" and self.times == 1 and self.more == 0 and not self.clamped
 
 
+@dataclass(frozen=True)
+class GivenWeights:
+    """Weights that are a function of an argument ``key``.
+
+    samples
+        the argument and what an element weighs there; none where that depends on what it is elsewhere.
+    named
+        whether it is called a scale, as a network's output may be.
+    """
+
+    key: str
+    samples: tuple[tuple[float, float], ...] = ()
+    named: bool = False
+
+    @property
+    def words(self) -> str:
+        """In words, what they are of."""
+        at = ", ".join(f"{weight:.4g} at {self.key} = {level:g}" for level, weight in self.samples)
+        return f"a function of {self.key}" + (f" ({at})" if at else "")
+
+
 @functools.cache
 def candidates(event: int = 0) -> tuple[Candidate, ...]:
     """Return every loss that some likelihood claims without a gap, and the nll of those with one; those without numbers first.

@@ -132,7 +132,7 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)
-            if weights := [*masks, *(["w"] if term.uneven else [])]:
+            if weights := [*masks, *(["w"] if term.uneven or rec.given else [])]:
                 what = f"Σ {'·'.join(weights)}·{what.removeprefix('Σ').strip()}"
             yield Part(weight < 0, coefficient(abs(weight), powers, sizes), what, arguments, powers)
     names = measured.latents if latent is not None and latent.line else (measured.mu, measured.scale)

@@ -47,10 +47,11 @@ def mixes(problem: Problem) -> bool:
     """Whether moving some samples' latents changes the gradients of the others'."""
     base, drawn = benign(problem), [slot.key for slot in problem.plan.role("z")]
     values = {key: base[key] for key in (*latent_keys(problem), *drawn) if key in base and base[key].ndim == 2}
-    try:
-        return crosses(lambda changed: averaged(problem, {**base, **changed}, [*changed])[1], values)
-    except REFUSALS:
-        return False
+    for there in {problem.noise: problem, None: problem.at(noise=None)}.values():  # draws that are all alike may be none at all
+        with contextlib.suppress(*REFUSALS):
+            if crosses(lambda changed, there=there: averaged(there, {**base, **changed}, [*changed])[1], values):  # type: ignore[misc]
+                return True
+    return False
 
 
 ELSEWHERE = (0.4, 1.7)  # mean and variance of a prior
@@ -126,9 +127,11 @@ def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
 def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | None) -> Latent | None:
     """Measure a KL between Gaussians by its field over means and scales, or by one sample z that is passed in.
 
-    What is added of z alone is another term, where the KL is whole without it.
+    What is added of z alone is another term, where the KL is whole without it, and all that there is where nothing else is read.
     """
     side = LatentSide(problem, base, mu, scale, named)
+    if problem.plan.role("z") and not is_read(side):
+        return None
     drawn = latent = sampled(side) if scale else None
     if drawn is None or drawn.wrong:
         closed = in_closed_form(side if drawn is None else replace(side, z=problem.plan.role("z")[0].key))
@@ -137,6 +140,17 @@ def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | N
         with contextlib.suppress(*REFUSALS):
             latent = divergence(side.looked(NEAR)) or latent
     return latent and replace(latent, named=named)
+
+
+def is_read(side: LatentSide) -> bool:
+    """Whether a mean or a scale has a gradient of its own beside a sample z that is passed in, near the prior or far out."""
+    keys = [key for key in (side.mu, side.scale) if key]
+    for there in {side.problem.noise: side.problem, None: side.problem.at(noise=None)}.values():
+        for times in (1.0, 9.0):
+            loss, grads = gradients(there, {**side.base, side.mu: times * side.base[side.mu]}, keys)
+            if not math.isfinite(loss) or any(bool((grads[key] != 0).any()) for key in keys):
+                return True
+    return False
 
 
 def in_closed_form(side: LatentSide) -> Latent | None:

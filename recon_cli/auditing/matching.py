@@ -42,6 +42,8 @@ def layouts(problem: Problem) -> list[Layout]:
     every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
     if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
         every += [replace(layout, long=True) for layout in every if layout.mask == mask[0]]
+    if plan.role("spread") and not problem.shapes:
+        every += [replace(layout, spread="batch") for layout in every if not layout.classes]
     coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
     first = ("last", "first") if labelled(plan) else ("",)  # labels are whole numbers
     return sorted([*every, *coins], key=lambda layout: (layout.classes not in first, bool(layout.classes), layout.binary))

@@ -8,7 +8,9 @@ from typing import Any
 
 from recon_cli.auditing import checks, soundness
 from recon_cli.auditing.calling import Problem, Sizes
+from recon_cli.auditing.composed_targets import composed
 from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, own_noise, trained_covariances
+from recon_cli.auditing.given_weights import weighed
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
@@ -18,7 +20,7 @@ from recon_cli.auditing.norms import BY_LOGS, Norm, covariance
 from recon_cli.auditing.probes import POINTS
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
-from recon_cli.auditing.reach.roles import Pair
+from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.auditing.remainders import Remainder, remainders
 from recon_cli.auditing.sampling import Missampled, missampled
 from recon_cli.auditing.scaling import NONE, Scaling, scalings
@@ -200,6 +202,13 @@ def measure(
     off = switch(problem) if latent is None and latents and not bounded else ""
     if f"{off} = 0 was assumed" in plan.taken:
         raise ReconError(f"{reached.spelled} weighs its KL by {off}, which is not known.", f"Pass it: --bind {off}=1000, say.")
+    aims = any(each.rec.aim for each in terms)
+
+    def role_of(slot: Slot) -> tuple[str, str, str]:
+        if aims and slot.role == "spread":
+            return slot.key, "target", "part of what the prediction is compared with"
+        return slot.key, slot.role, slot.how
+
     named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
     posteriors = [slot.key for slot in plan.role("posterior")]
     if posteriors and problem.layout.posterior == "pair":
@@ -207,7 +216,7 @@ def measure(
     return Measurements(
         divergence=divergences(problem, posteriors if problem.layout.posterior == "object" else []),
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
-        roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
+        roles=(*map(role_of, plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
         differences=tuple(checks.mismatch(problem)), besides=besides,
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
@@ -241,10 +250,19 @@ def term(
     if missed is not None:  # whatever its shape, it is no likelihood of the target
         astray, rec = missed
         return Term(*names, rec, scaling, astray=astray)
-    if spread and not is_of_elements(problem, pair):
+    of_elements = not spread or is_of_elements(problem, pair)
+    own_scale = spread_of(problem, pair, latent.meaning if latent else None) if spread and of_elements else None
+    open_still = spread and not (own_scale and own_scale.recognised)
+    if open_still and (given := weighed(problem, pair, latents, scaling)) is not None:
+        return Term(*names, given[0], scaling, learned=given[1], by_decoder=recon.role == "decoder")
+    if open_still and not broadcast and (aimed := composed(problem, pair, scaling)) is not None:
+        return Term(*names, aimed, scaling)
+    if not of_elements:
         rec, learned = by_decoder(problem, pair, latent.meaning if latent else None)
         return Term(*names, rec, scaling, learned=learned)
-    rec = spread_of(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
+    rec = own_scale or reconstruction(problem, pair, latents)
+    if rec.match is None and not spread and not broadcast and (aimed := composed(problem, pair, scaling)) is not None:
+        return Term(*names, aimed, scaling)
     if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
         of_one = Norm("an axis of a sample, which here has one element", rec.match.weight)
         rec = replace(rec, match=None, additive=False, norm=of_one)
@@ -265,10 +283,12 @@ def term(
             return Term(*names, of_vectors(rec, known) if rec.quadratic is None else rec, scaling, own, learned=learned)
     own = own_noise(problem, rec, pair, meaning) if rec.additive else None
     rec = soundness.normalised(problem, rec, pair, latent, scaling)
+    infinite, within = soundness.density(problem, rec, pair, b, scaling)
+    rec = replace(rec, within=within or rec.within)
     return Term(
         *names, rec, scaling, own,
         astray=None if broadcast else soundness.made_over(problem, rec, pair),
-        density=soundness.density(problem, rec, pair, b, scaling),
+        density=infinite,
         overflow=checks.overflow(problem, rec, pair) if rec.additive else "",
         favour="" if rec.additive or rec.bound.endswith(BY_LOGS) else checks.favour(problem),
         learned=trained_scales(problem, rec, pair, meaning, scaling),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, GivenWeights, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.links import FORMS, SQUASHING, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.norms import Norm, QuadraticForm, bound, covariance, norm
@@ -71,6 +71,10 @@ class ReconstructionTerm:
         the matrix of a quadratic form of each sample's residuals, that is no sum over elements.
     bound
         in words, of how many samples it is an importance-weighted bound; empty of any other.
+    given
+        of which argument its elements have weights, where that only weighs them: its own weight is that where these are 1.
+    aim
+        in words, what its target is of several arguments; empty where it is one.
     """
 
     match: Match | None = None
@@ -89,6 +93,8 @@ class ReconstructionTerm:
     norm: Norm | None = None
     quadratic: QuadraticForm | None = None
     bound: str = ""
+    given: GivenWeights | None = None
+    aim: str = ""
 
     @property
     def recognised(self) -> bool:
@@ -186,8 +192,8 @@ def has_scale(problem: Problem) -> bool:
         return False
     values = benign(problem)
     _, grads = gradients(problem, values, [slots[0].key])
-    moved = {**values, slots[0].key: 1.3 * values[slots[0].key]}
-    return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
+    moved = ({**values, slots[0].key: by * values[slots[0].key]} for by in (1.3, 40.0))  # beyond what a weight is clamped to
+    return bool((grads[slots[0].key] != 0).any()) or any(value_at(problem, each) != value_at(problem, values) for each in moved)
 
 
 def is_wide(data: Tensor) -> bool:

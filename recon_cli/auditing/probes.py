@@ -78,7 +78,7 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
             if slot.role == "target" and problem.layout.binary:
                 values[slot.key] = values[slot.key].round()
         elif slot.role == "spread":
-            values[slot.key] = uniform((B, D), 0.4, 0.9, n)
+            values[slot.key] = uniform((B, 1 if problem.layout.spread == "batch" else D), 0.4, 0.9, n)
             if slot.meaning == "matrix" and named:  # lower triangular, symmetric and positive definite, whatever it is to be
                 values[slot.key] *= torch.eye(named[-1], dtype=torch.float64).flatten()
         elif slot.role in WITHIN:

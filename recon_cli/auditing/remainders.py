@@ -64,7 +64,8 @@ def ready_made(problem: Problem, latent: Latent | None) -> Iterator[Remainder]:
 
 
 def of_others(problem: Problem, latent: Latent | None) -> tuple[Remainder, ...]:
-    """Return the terms in codes, scores and draws."""
+    """Return the terms in codes, scores and draws; what is drawn inside is drawn, for of draws that are all alike some vanish."""
+    problem = problem.at(noise=None)
     base = {**benign(problem)}
     compared = [slot for slot in problem.plan.slots() if slot.role == "compared"]
     for slot in compared:

@@ -202,8 +202,9 @@ def strengths(problem: Problem, turn: Turn | None = None) -> tuple[list[float], 
             values[recon.key] = torch.full_like(values[recon.key], even)
         if values[recon.key].ndim == 2:
             values[recon.key] = torch.full_like(values[recon.key], 0.7)
-            if target is not None and values[target.key].is_floating_point():
-                values[target.key] = torch.full_like(values[target.key], still(problem))
+            for each in problem.plan.role("target") if target is not None else ():  # a target may be made of several
+                if values[each.key].is_floating_point():
+                    values[each.key] = torch.full_like(values[each.key], still(problem))
         recons.append(recon.key)
     for slot in problem.plan.role("spread"):
         flat = torch.full_like(values[slot.key], 0.7)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from recon_cli import likelihoods
 from recon_cli.auditing.discrete import READY
-from recon_cli.auditing.families import DecoderScale, likelihood_of
+from recon_cli.auditing.families import DecoderScale, GivenWeights, likelihood_of
 from recon_cli.auditing.formulas import at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, Latent
@@ -77,6 +77,9 @@ def told(measured: Measurements, term: Term, row: Row) -> str:
     if term.uneven and " + " not in (row.family or "") and not (measured.alone or term.astray):
         low, high = map(number, term.rec.weights)
         more += f" Its elements have weights w of their own, from {low} to {high} times the middle one, for which that is."
+    more += f" What {row.term} is compared with is {term.rec.aim}." if term.rec.aim else ""
+    if term.rec.given is not None:
+        more += f" {weighted(term.rec.given, row)}"
     return re.sub(r",(?=[,.;:])", "", one(measured, term, row)) + more
 
 
@@ -264,6 +267,15 @@ def title(row: Row, term: Term) -> str:
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
 
 
+def weighted(given: GivenWeights, row: Row) -> str:
+    """Return what is said of weights that are a function of an argument: given, or learned, where it may be either."""
+    noise = {"gaussian": "a sigma of 1/sqrt(w)", "laplace": "a scale of 1/w"}.get(row.family or "", "a loss of w")
+    text = f"Its elements have weights w, {given.words}: where {given.key} is given, one of weight w has {noise} times that of 1."
+    if "log-scale-missing" in row.defects or not given.named:
+        return text
+    return f"{text} Where a network gives {given.key}, the log of the scale in w is missing (recon explain log-scale-missing)."
+
+
 def scaled(spread: DecoderScale, family: str) -> str:
     """Return in words what a decoder's scale is of its argument."""
     normal = family in ("heteroscedastic-gaussian", "gaussian")
@@ -360,7 +372,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
 def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """Return what to write for today's trade-off with sums, and for the noise that the data choose: whole objectives."""
     row, term = rows[0], measured.terms[0]
-    if row.tradeoff is None or len(rows) > 1 or term.astray is not None or measured.unexplained or term.uneven:
+    if row.tradeoff is None or len(rows) > 1 or term.astray is not None or measured.unexplained or term.uneven or term.rec.given:
         return ()
     tilted = term.rec.match is not None and term.rec.match.off > 1e-9  # an eps inside a logarithm, whose digits are no weight
     beta = f"{row.tradeoff:.6g}" if tilted else f"{row.tradeoff:.10g}"

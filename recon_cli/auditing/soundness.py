@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +25,7 @@ from recon_cli.identity.regions import REAL
 ALONE, BESIDE, OF_MEAN, MOVED = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)", "R(x̂, x elsewhere)"
 TRIED = 4  # elements of a target, each moved alone
 FURTHER = (0.02, 0.98, -3.0, 4.0, -1e3, 1e3)  # and where to, beyond grey levels too
+ENDS = {1.0: (1.0, 255.0), -1.0: (0.0, -1.0)}  # of the data that people clamp to
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
 
 
@@ -222,23 +224,44 @@ def undone(problem: Problem, scaling: Scaling) -> float:
     return 1 / product(sizes, (scaling.batch[1], scaling.dim[1], scaling.latent[1]))
 
 
-def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> str:
-    """Return in words to which side a loss of real data grows too slowly for an integral of e^-loss; empty where to none."""
+def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> tuple[str, str]:
+    """Return in words to which side a loss of real data grows too slowly for an integral of e^-loss; empty where to none.
+
+    And, where it grows no further because it clamps the data to the ends of what they are, within what it is a likelihood.
+    """
     if not (rec.recognised and rec.match and rec.match.link != MADE):
-        return ""  # a constant, standardised, is no constant
+        return "", ""  # a constant, standardised, is no constant
     known = rec.match.candidate.kind() if rec.match.candidate else None
     if known is not None and (known.support != REAL or not (rec.within or known.name == "student-t")):
-        return ""  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
+        return "", ""  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
     (recon, target), base = pair, benign(problem)
     if target is None or problem.layout.classes or problem.layout.binary or not rec.additive or data_of(base, pair) is None:
-        return ""
+        return "", ""
     at = Elements(problem, base, recon.key, target.key, element_weights(problem, base, pair)[0]).value
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
-        return ""
+        return "", ""
     # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
     most = max(undone(problem, scaling), 1 / b if b else 0.0)
+    held: dict[float, float] = {}
     for word, side in (("plus", 1.0), ("minus", -1.0)):
         growth = most * (at(side * FAR[1], 0.5) - at(side * FAR[0], 0.5)) / math.log(FAR[1] / FAR[0])
-        if -1e-6 <= growth <= 1 + 1e-6:
-            return f"as {target.key} goes to {word} infinity the loss of an element {slowly(growth)}"
-    return ""
+        if not -1e-6 <= growth <= 1 + 1e-6:
+            continue
+        if (end := clamped_at(at, side)) is None:
+            return f"as {target.key} goes to {word} infinity the loss of an element {slowly(growth)}", ""
+        held[side] = end
+    low, high = held.get(-1.0), held.get(1.0)
+    words = f"up to {high:g}" if low is None else f"from {low:g} up" if high is None else f"from {low:g} to {high:g}"
+    return "", f"{target.key} {words}, which it clamps {target.key} to" if held else ""
+
+
+def clamped_at(at: Callable[..., float], side: float) -> float | None:
+    """Return the end of the data that a loss takes what lies beyond for, whatever the prediction; None where it does for none.
+
+    Of a residual that is cut off the end moves with the prediction. Just inside, the loss is another.
+    """
+    for end in ENDS[side]:
+        beyond, there, inside = ([at(x, r) for r in (0.2, 0.5, 0.9)] for x in (end + side * FAR[0], end, end - 0.01 * side))
+        if beyond == there and all(math.isfinite(one) and one != other for one, other in zip(there, inside, strict=True)):
+            return end
+    return None

@@ -59,6 +59,8 @@ class TrainedScale:
         weighed with, a literal size say, is that of both.
     what
         in words, the logarithm that must be there, where it is another than that scale's.
+    argument
+        whether it is an argument of the loss, which a network gives or somebody.
     rest, size, residual
         where it rests, and of which size of the residuals that is the logarithm; NaN where it does not.
     """
@@ -69,6 +71,7 @@ class TrainedScale:
     grows: bool
     named: bool = False
     what: str = ""
+    argument: bool = False
     rest: float = math.nan
     size: str = ""
     residual: float = math.nan

@@ -126,6 +126,11 @@ def covariance(mu: Tensor) -> Tensor:
     return (cov - torch.eye(len(cov))).square().sum()
 
 
+def sliced(z: Tensor) -> Tensor:
+    way = F.normalize(torch.randn(z.shape[1], 8), dim=0)
+    return ((z @ way).sort(0)[0] - (torch.randn_like(z) @ way).sort(0)[0]).square().mean()
+
+
 # what is no KL of a sample, and words of what is known of it
 OTHERS: dict[str, tuple[Callable[..., Tensor], str]] = {
     "MMD": (lambda y, x, z: squares(y, x) + 10 * drawn(z), "(an MMD)"),
@@ -143,6 +148,14 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], str]] = {
         lambda y, x, mu, logvar: squares(y, x) + normal_kl(mu, logvar) + (logvar.exp().mean(0) - 1).square().sum(),
         "depends on the other samples",
     ),
+    "InfoVAE": (lambda y, x, mu, logvar, z: squares(y, x) + 100 * drawn(z), "(an MMD)"),
+    "InfoVAE, IMQ": (lambda y, x, mu, logvar, z: squares(y, x) + 100 * drawn(z, rational), "(an MMD)"),
+    "sliced, drawn inside": (lambda y, x, mu, logvar, z: squares(y, x) + sliced(z), "depends on the other samples"),
+    "sliced, of means": (lambda y, x, mu: squares(y, x) + sliced(mu), "depends on the other samples"),
+    "moments": (
+        lambda y, x, mu, logvar, z: squares(y, x) + z.mean(0).square().sum() + covariance(z), "depends on the other samples"
+    ),
+    "squares of draws": (lambda y, x, mu, logvar, z: squares(y, x) + z.square().sum(), "entropy"),
     "squares of codes": (lambda y, x, z: squares(y, x) + 0.01 * z.square().sum(), "entropy"),
     "sparse": (lambda y, x, h: squares(y, x) + (0.05 / h.mean(0)).log().sum(), "depends on the other samples"),
     "the other KL": (lambda y, x, q: squares(y, x) - q.log().mean(-1).sum(), "each sample's own"),
@@ -160,7 +173,7 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", some(OTHERS, ("MMD", "total correlation", "absolute values")))
+@pytest.mark.parametrize("name", some(OTHERS, ("InfoVAE", "sliced, of means", "total correlation", "absolute values")))
 def test_what_is_no_kl_is_no_pass(name: str) -> None:
     loss, words = OTHERS[name]
     found = audit(loss, (5,), 3)
@@ -242,6 +255,14 @@ def test_log_densities_given_apart_are_a_kl_of_one_sample(name: str) -> None:
     found = audit(loss, (5,), 3)
     assert (found.verdict, found.rows[0].beta) == (verdict, None if beta is None else pytest.approx(beta))
     assert ("of the aggregated posterior" in found.sentence) is (verdict == "unrecognised")
+
+
+def test_a_sample_whose_log_q_is_none_is_still_no_kl() -> None:
+    def loss(y: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
+        log_q = Normal(mu, (logvar / 4).exp() * 1.3).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+        return squares(y, x) + log_q.sum()
+
+    assert audit(loss, (5,), 3).defects == ("kl-not-kl",)
 
 
 def test_a_literal_number_of_classes_is_how_many_latents_there_are() -> None:

@@ -17,8 +17,8 @@ GRAVITY = "noted"
 def find(subject: Subject) -> Findings:
     """Yield it where a squared error has the plain weight of a sum or a mean."""
     latent, match, scaling, sizes = subject.weighed, subject.term.rec.match, subject.term.scaling, subject.measured.sizes
-    tradeoff, w = subject.reading.tradeoff, subject.weight
-    if latent is None or match is None or match.family != "gaussian" or subject.term.own or not tradeoff or is_one(tradeoff):
+    tradeoff, w, own = subject.reading.tradeoff, subject.weight, subject.term.own or subject.term.rec.given
+    if latent is None or match is None or match.family != "gaussian" or own or not tradeoff or is_one(tradeoff):
         return
     norms = [1, sizes.batch, sizes.D, sizes.batch * sizes.D, *([scaling.length * sizes.batch] if scaling.length else [])]
     plain = any(is_one(abs(w) * n) for n in norms) or is_one(abs(w / (latent.weight or 1.0)))  # all of it divided, too

@@ -31,6 +31,8 @@ def find(subject: Subject) -> Findings:
         elif scale.logs <= 0:
             how = "has the wrong sign in the loss" if scale.logs else "is not in the loss"
             evidence = f"{scale.name} weighs the error, and {what} {how}: it falls without end as {scale.name} {way}"
+            if scale.argument:
+                evidence += f", if a network gives {scale.name}; if somebody else does, nothing is missing"
         else:
             times = math.exp(-math.log(scale.logs) / scale.power) if scale.power else math.nan
             rest = f"at {times:.4g} times the size of the errors" if scale.power else "elsewhere than at the size of the errors"
@@ -40,5 +42,5 @@ def find(subject: Subject) -> Findings:
         every = (
             f"half of {what} for every sample" if scale.what else "log of the scale for every element, within the sum over them"
         )
-        fix = f"Add {every}; or do not train {scale.name}."
+        fix = f"Add {every}; or do not train {scale.name}{', and accept this' if scale.argument else ''}."
         yield evidence, fix, subject.reconstruction_site

@@ -207,7 +207,8 @@ def together(roles: Mapping[str, str], slots: Mapping[str, Slot], seen: Structur
     recons = [key for key, role in roles.items() if role in SURE["recon"]]
     for alike in (recons, [key for key, role in roles.items() if role == "target"]):
         leaning = seen is None or any({*pair} in seen.leaning for pair in itertools.combinations(alike, 2))
-        if alike[1:] and (leaning or any(slots[key].role != roles[key] for key in alike)):
+        told = all(slots[key].how == "given by --args" for key in alike)  # of which one target may be made
+        if alike[1:] and not told and (leaning or any(slots[key].role != roles[key] for key in alike)):
             return math.inf
     if "compared" in inside and {*inside} != {"compared"}:
         return math.inf
@@ -321,7 +322,8 @@ def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     before = pull(1.0)
     if not bool(before.any()):
         return role == "spread"  # of a reconstruction that is detached
-    return bool((pull(0.6) - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(pull(0.0).any()))
+    moves = (bool((pull(by) - before).abs().max() > 1e-9 * before.abs().max()) for by in (0.6, *[40.0] * (role == "spread")))
+    return any(moves) and (role != "mask" or not bool(pull(0.0).any()))  # a weight may be clamped to some number
 
 
 def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]], seen: Structure | None = None) -> CallPlan:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from recon_cli.auditing.reach.objects import Stand
+from recon_cli.auditing.reach.questions import SIZES
 from recon_cli.auditing.reach.tracing import Trace
 
 OBJECT = "it is a distribution"  # how what has a distribution's methods is known
@@ -64,6 +65,7 @@ class CallPlan:
     trace: Trace = field(default_factory=lambda: Trace(True))
     given: Mapping[str, object] = field(default_factory=dict)
     halved: dict[str, int | None] = field(default_factory=dict)
+    columns: tuple[int, int] | None = None  # the axis along which, and the size at which, a prediction is cut in two
     kept: list[Slot] = field(default_factory=list, init=False)
 
     def slots(self) -> list[Slot]:
@@ -89,6 +91,16 @@ class CallPlan:
                 at = len(whole) - 1 if axis is None or axis < 0 else axis - 1
                 own[key] = tuple(size // 2 if i == at else size for i, size in enumerate(whole) if axis is not None or i != at)
         return own
+
+    def cut_to(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a sample with as many columns as the code, by a number of its own, takes for a mean."""
+        if self.columns is None:
+            return shape
+        axis, size = self.columns
+        at = len(shape) + axis if axis < 0 else axis - 1
+        if not 0 <= at < len(shape) or size in (SIZES[axis], SIZES[axis] // 2):
+            return shape
+        return (*shape[:at], size, *shape[at + 1 :])
 
     @property
     def is_kl(self) -> bool:
@@ -118,7 +130,7 @@ def mapped(part: Any, of: Callable[[object], object]) -> Any:
     return part
 
 
-def substitute(call: CallPlan, key: str, new: Slot | Stacked) -> None:
+def substitute(call: CallPlan, key: str, new: object) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
     def of(part: object) -> object:

@@ -25,7 +25,8 @@ class Node:
         what was taken out of it: ("item", 0), ("attr", "mu"), ("call", "").
     constants
         the numbers and words that it was compared with; axes, at which positions it indexed; halves, what is taken of it
-        along an axis in two: ("stacked", 0) and ("stacked", 1), or ("joined", axis).
+        along an axis in two: ("stacked", 0) and ("stacked", 1), or ("joined", axis); cuts, from where to where it is cut along
+        an axis, (axis, 0, 1) and (axis, 1, None) say.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Node:
     constants: set[object] = field(default_factory=set)
     axes: set[int] = field(default_factory=set)
     halves: set[tuple[object, int]] = field(default_factory=set)
+    cuts: set[tuple[int, int, int | None]] = field(default_factory=set)
     listed: bool = False
     entry: str = ""  # the key that it is, where it comes of looping over a dictionary
 
@@ -42,6 +44,15 @@ class Node:
         """Return what is taken out of it, the same each time."""
         spelled = {"item": f"{self.key}[{which!r}]", "attr": f"{self.key}.{which}", "call": f"{self.key}(...)"}[kind]
         return self.parts.setdefault((kind, which), Node(spelled))
+
+    @property
+    def columns(self) -> tuple[int, int] | None:
+        """The axis along which it is cut in two parts of one size, and that size; None where it is not."""
+        parts = sorted(self.cuts, key=lambda cut: cut[1])
+        if len(parts) != 2 or parts[0][0] != parts[1][0] or parts[0][1] != 0 or parts[0][2] != parts[1][1]:
+            return None
+        axis, size, end = parts[0][0], parts[1][1], parts[1][2]
+        return (axis, size) if end in (None, 2 * size) else None
 
     def of(self, kind: str) -> dict[Any, Node]:
         """Return the parts of one kind that were used, or all of a tuple's."""

@@ -87,9 +87,13 @@ def two_in_one(call: CallPlan) -> None:
     if len(recons) != 1 or [slot.role for slot in slots].count("target") != 1 or any(slot.role in LATENT for slot in slots):
         return
     (slot,) = recons
-    halves = call.trace.nodes[slot.key].halves if slot.key in call.trace.nodes else set()
+    node = call.trace.nodes.get(slot.key, Node(slot.key))
+    others = [call.trace.nodes[each.key] for each in slots if each.role == "target" and each.key in call.trace.nodes]
+    columns = None if node.halves or any(each.columns for each in others) else node.columns  # of both they are the data's
+    halves = {("joined", columns[0])} if columns else node.halves
     if halves == {("stacked", 0), ("stacked", 1)} or {kind for kind, _ in halves} == {"joined"} and len(halves) == 1:
         axis = next((axis for kind, axis in halves if kind == "joined"), None)
+        call.columns = columns
         mean = Slot(slot.key, "recon", f"{slot.how}: its first half")
         call.halved[slot.key] = axis
         substitute(

@@ -36,6 +36,19 @@ def within(value: Any) -> Iterator[Traced]:
         yield from within((value.start, value.stop, value.step))
 
 
+def cuts_of(key: tuple[Any, ...]) -> set[tuple[int, int, int | None]]:
+    """Return from where to where, along which axis, an index of several axes takes what it does of one of them alone."""
+    whole = [each is Ellipsis or isinstance(each, slice) and each == slice(None) for each in key]
+    if whole.count(False) != 1 or not whole[0]:
+        return set()
+    at = whole.index(False)
+    axis, each = at - len(key) if key[0] is Ellipsis else at, key[at]
+    if isinstance(each, int) and not isinstance(each, bool) and axis == 1 and each in (0, 1):
+        return {(axis, each, each + 1)}
+    start, stop = (each.start or 0, each.stop) if isinstance(each, slice) and each.step is None else (None, None)
+    return {(axis, start, stop)} if isinstance(start, int) and start >= 0 and (stop is None or isinstance(stop, int)) else set()
+
+
 class Traced(torch.Tensor):
     """A stand-in: an argument, or a part of one (``_node``), or what was calculated from some (``_origins``)."""
 
@@ -133,6 +146,8 @@ class Traced(torch.Tensor):
             return stand_in(self._trace, self._node, _start=key.start or 0)
         if self._node is not None and isinstance(key, tuple) and key[0] is Ellipsis and key[1:] in ((0,), (1,)):
             self._node.halves.add(("stacked", key[1]))
+        if self._node is not None and isinstance(key, tuple):
+            self._node.cuts |= cuts_of(key)
         beside = [each for each in key if isinstance(each, (range, list, torch.Tensor))] if isinstance(key, tuple) else []
         for axis, each in enumerate(key if isinstance(key, tuple) else (key,)):
             for index in within(each):

@@ -135,10 +135,15 @@ class Trace(TorchFunctionMode):
             label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
             if isinstance(label, Traced) and len(label._origins) == 1:
                 label._origins[0].uses.add("labels")
-        if name in ("chunk", "unbind") and isinstance(args[0], Traced) and args[0]._node is not None:
+        if name in ("chunk", "unbind", "split") and isinstance(args[0], Traced) and args[0]._node is not None:
             axis = kwargs.get("dim", args[-1] if len(args) > 1 + (name == "chunk") else 0)
             if name == "unbind" and axis == -1:
                 args[0]._node.halves |= {("stacked", 0), ("stacked", 1)}
+            elif name == "split":
+                size = kwargs.get("split_size_or_sections", kwargs.get("split_size", args[1] if len(args) > 1 else 0))
+                size = size[0] if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1] else size
+                axis = kwargs.get("dim", args[2] if len(args) > 2 else 0)
+                args[0]._node.cuts |= {(axis, 0, size), (axis, size, None)} if isinstance(size, int) else set()
             elif name == "chunk" and kwargs.get("chunks", args[1] if len(args) > 1 else 0) == 2:
                 args[0]._node.halves.add(("joined", axis))
         if name in ("softmax", "log_softmax") and isinstance(args[0], Traced):
