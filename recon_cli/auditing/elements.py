@@ -28,6 +28,11 @@ MEANS = {
     "unit": (0.02, 0.15, 0.35, 0.5, 0.7, 0.9, 0.98),
 }
 SCALES = ((0.3, 0.25), (0.3, 0.5), (0.3, 0.8), (0.3, 1.3), (0.3, 2.0), (0.8, 0.8))
+SHARES = (  # beside positive means, where scales are shares of something, or are two
+    (0.05, 0.25, 0.4), (0.3, 0.8, 0.2), (0.3, 0.25, 0.4), (0.5, 0.5, 0.7), (0.9, 0.3, 0.6), (1.7, 0.7, 0.45), (3.0, 0.3, 0.1),
+    (6.0, 0.6, 0.8),
+)  # fmt: skip
+UNITS = tuple((mean / (1 + mean), *scales) for mean, *scales in SHARES)
 SHIFTS = ((0.3, 0.5), (-4.0, 0.2), (0.0, 7.0))  # a residual's two ends, moved together by any number if that is all that counts
 CROWD = 4096  # elements of a batch that is large enough to measure many points in one call
 MUCH = 16 * CROWD  # and of one that costs more than it gives
@@ -45,16 +50,21 @@ class Batch:
 
     problem: Problem
     pair: tuple[str, str]
-    scale: str | None
+    scales: tuple[str, ...]
     base: dict[str, Tensor]
     weights: Tensor
     times: float = 1.0
+
+    @property
+    def scale(self) -> str | None:
+        """The first of what the decoder gives beside its mean; None where it gives nothing."""
+        return next(iter(self.scales), None)
 
     def laid(self, predictions: Array, x: Array, at: Array, by: str, every: bool = True) -> tuple[bool, Tensor]:
         """Return what ``fields.laid`` does of an element by ``by`` at points x, each of a prediction by number."""
         rows = torch.from_numpy(predictions[at])
         points = {self.pair[0]: rows[:, 0], self.pair[1]: torch.from_numpy(x)}
-        points |= {self.scale: rows[:, 1]} if self.scale is not None else {}
+        points |= {scale: rows[:, i] for i, scale in enumerate(self.scales, 1)}
         finite, grads = laid(self.problem, self.base, points, self.pair, self.weights, every)  # of both: neither is asked again
         return finite, grads[by] * self.times
 
@@ -69,8 +79,8 @@ class Batch:
 
     def value(self, prediction: Sequence[float], x: float) -> float:
         """Return the loss of an element at one point: that of all there, shared out."""
-        rows = [*zip((self.pair[0], self.scale), prediction, strict=False), (self.pair[1], x)]
-        values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows if key is not None}}
+        rows = [*zip((self.pair[0], *self.scales), prediction, strict=True), (self.pair[1], x)]
+        values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows}}
         return value_at(self.problem, values) / self.weights.sum().item() * self.times
 
 
@@ -146,15 +156,14 @@ def batch_of(problem: Problem, pair: Pair, meaning: str | None) -> Batch | None:
     base = resting(problem, meaning)
     if target is None or not base[target.key].is_floating_point() or base[target.key].shape != base[recon.key].shape:
         return None
-    scale = next((slot.key for slot in problem.plan.role("spread")), None)
-    if scale is not None and base[scale].shape != base[recon.key].shape:
+    scales = tuple(slot.key for slot in problem.plan.role("spread"))
+    if any(base[scale].shape != base[recon.key].shape for scale in scales):
         return None
-    if scale is not None:
-        base[scale] = torch.full_like(base[scale], 0.8)
+    base |= {scale: torch.full_like(base[scale], 0.8) for scale in scales}
     weights = element_weights(problem, base, pair)[0]
     if not bool(weights.isfinite().all()) or not bool(weights.any()):
         return None
-    return Batch(problem, (recon.key, target.key), scale, base, weights)
+    return Batch(problem, (recon.key, target.key), scales, base, weights)
 
 
 def resized(batch: Batch, pair: Pair, meaning: str | None) -> Batch:
@@ -174,7 +183,7 @@ def resized(batch: Batch, pair: Pair, meaning: str | None) -> Batch:
         return batch
     if new is None:
         return batch
-    point = np.array([[0.7, 0.8]]), np.array([0.2]), np.zeros(1, dtype=int)
+    point = np.array([[0.7, *(0.8 for _ in batch.scales)]]), np.array([0.2]), np.zeros(1, dtype=int)
     ours, theirs = (each.slopes(*point, by=batch.pair[0])[0] for each in (batch, new))
     return replace(new, times=ours / theirs) if math.isfinite(ours / theirs) and ours else batch
 
@@ -198,8 +207,12 @@ def normalisation(
         why = "what an element costs depends on the data of others"
         return Normalisation("unknown", "the real numbers", (), weights[0], why=why)
     domain: str = "real"
-    predictions: tuple[tuple[float, ...], ...] = SCALES
-    if not batch.scale:
+    ways = [tuple(row[: 1 + len(batch.scales)] for row in rows) for rows in (SHARES, UNITS)]
+    ways = [(*SCALES, *ways[0]), *ways] if len(batch.scales) == 1 else ways
+    predictions: tuple[tuple[float, ...], ...] = ways[0]
+    if batch.scales:
+        predictions = next((rows for rows in ways if batch.is_finite(np.array(rows), [0.6])), ways[0])
+    else:
         domain = next((name for name, means in MEANS.items() if batch.is_finite(np.array(means)[:, None], [1.0])), "unit")
         predictions = tuple((mean,) for mean in MEANS[domain])
     rows = np.array(predictions)

@@ -52,6 +52,17 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
     return dict(problem.memo[key])
 
 
+def counted(problem: Problem, number: int = 1) -> dict[str, Tensor]:
+    """Return data that are 0, 1 or 2, and between 0 and 1 all that goes with them: what a likelihood of counts takes."""
+    values = benign(problem, number)
+    targets = [slot.key for slot in problem.plan.role("target")]
+    floats = {key: uniform(value.shape, 0.1, 0.9, number + i) for i, (key, value) in enumerate(values.items())}
+    return {
+        key: (floats[key] * 3.7).floor() if key in targets else floats[key] if value.is_floating_point() else value
+        for key, value in values.items()
+    }
+
+
 def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
     """Return reconstructions and targets inside (0, 1), latents near their prior, positive scales."""
     B, sizes, classes = problem.sizes.batch, problem.sizes, problem.layout.classes

@@ -22,7 +22,7 @@ from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Lacking, worded
 from recon_cli.auditing.matching import TOKENS, bare, labelled, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
 from recon_cli.auditing.measuring import reconstruction
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign, counted, gradients
 from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
 from recon_cli.auditing.reach.structure import Structure, structure
 from recon_cli.auditing.reach.vocabulary import DATA, DENSITY, LIKELY, PRIORS, READY, meaning_of
@@ -306,7 +306,13 @@ def apart(problem: Problem) -> bool:
 
 def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one; at a mask of 0 there is none."""
-    values = benign(problem)
+    if role == "spread" and any(weighs_at(problem, key, role, recon, made(problem)) for made in (benign, counted)):
+        return True
+    return role == "mask" and weighs_at(problem, key, role, recon, benign(problem))
+
+
+def weighs_at(problem: Problem, key: str, role: str, recon: Slot, values: dict[str, Tensor]) -> bool:
+    """Whether it does so at some values."""
     slot = next(slot for slot in problem.plan.slots() if slot.key == key)
     now = values[key] if key in values else problem.extra(slot, values)
     if not now.is_floating_point():
