@@ -24,7 +24,7 @@ from recon_cli.auditing.matching import TOKENS, bare, labelled, laid_out, latent
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.probes import benign, counted, gradients
 from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
-from recon_cli.auditing.reach.structure import Structure, structure
+from recon_cli.auditing.reach.structure import Structure, structures
 from recon_cli.auditing.reach.vocabulary import DATA, DENSITY, LIKELY, PRIORS, READY, meaning_of
 from recon_cli.auditing.remainders import CROSSES, SCORE
 from recon_cli.errors import ReconError
@@ -80,11 +80,21 @@ def searched(problem: Problem) -> tuple[Problem, str]:
     groups = plan.groups()
     if cost(named, plan, groups, None) == 0:
         return laid(problem.at(plan=with_roles(plan, named, groups)))
-    seen = structure(problem)
-    groups = seen.groups if seen else groups
-    fits: list[Fit] = []
     errors: list[BaseException] = []
-    least = math.inf
+    seen = None
+    for seen in structures(problem):
+        if fits := fitting(problem, seen.groups if seen else groups, seen, errors):
+            best = max(fits, key=lambda each: each.good)
+            return smaller(best.problem), best.odd
+    raise unmatched(problem, errors, seen)
+
+
+def fitting(
+    problem: Problem, groups: Sequence[set[str]], seen: Structure | None, errors: list[BaseException]
+) -> list[Fit]:  # fmt: skip
+    """Return the hypotheses that fit, the cheapest first, as far as they must be tried; ``errors`` gets what the first raises."""
+    plan, fits, least = problem.plan, list[Fit](), math.inf
+    named = {slot.key: slot.role for slot in plan.slots()}
     for by, roles in itertools.islice(hypotheses(plan, groups, seen), MOST):
         least = min(least, by)
         if seen and fits and by > fits[0].cost + 1:
@@ -98,15 +108,12 @@ def searched(problem: Problem) -> tuple[Problem, str]:
         try:
             fit = tried(there, new, by)
         except Exception as error:
-            errors = errors or [bare(error)]
+            errors += [] if errors else [bare(error)]
             continue
         fits += [fit] if fit is not None else []
         if fit is not None and fit.exact:
             break
-    if fits:
-        best = max(fits, key=lambda each: each.good)
-        return smaller(best.problem), best.odd
-    raise unmatched(problem, errors, seen)
+    return fits
 
 
 def laid(problem: Problem) -> tuple[Problem, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -51,21 +51,22 @@ class Structure:
         return Structure(groups, self.flat & other.flat, bent, self.unread & other.unread, leaning, self.divergences)
 
 
-def structure(problem: Problem) -> Structure | None:
-    """Return how a loss depends on its arguments; None where it does not take all of them in one size."""
-    for shape in SMALL if not problem.shapes else ():
-        small = problem.at(sizes=Sizes(3, shape, shape), layout=Layout(), memo={})
-        seen = at(small, benign)
-        alone = {key for key in seen.bent if {key} in seen.groups} if seen else {slot.key for slot in problem.plan.role("target")}
-        named = {slot.key for slot in problem.plan.slots() if slot.role in ("unknown", "target")}
-        if alone & named and (other := at(small.at(memo={}), counted)) is not None:
-            seen = other if seen is None else seen.beside(other)
-        if seen is not None:
-            return seen
-    return None
+def structures(problem: Problem) -> Iterator[Structure | None]:
+    """Yield how a loss depends on its arguments; then with what it does of counts, among which are zeros, if that is more.
+
+    None where it does not take all of them in one size.
+    """
+    small = [problem.at(sizes=Sizes(3, shape, shape), layout=Layout(), memo={}) for shape in SMALL if not problem.shapes]
+    ways = ((each, made) for each in small for made in (benign, counted))
+    at, seen = next(((each, seen) for each, made in ways if (seen := measured_at(each, made)) is not None), (problem, None))
+    yield seen
+    named = {slot.key for slot in problem.plan.slots() if slot.role in ("unknown", "target")}
+    if seen is not None and any({key} in seen.groups for key in seen.bent & named):
+        other = measured_at(at.at(memo={}), counted)
+        yield from [seen.beside(other)] if other is not None and other.leaning - seen.leaning else []
 
 
-def at(problem: Problem, made: Callable[[Problem, int], dict[str, Tensor]]) -> Structure | None:
+def measured_at(problem: Problem, made: Callable[[Problem, int], dict[str, Tensor]]) -> Structure | None:
     """Return how a loss depends on its arguments, at values of one kind; None where it does not take them."""
     try:
         values = made(problem, 1)
