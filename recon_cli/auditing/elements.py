@@ -238,6 +238,13 @@ def normalisation(
     if residual:
         predictions, rows = ((0.0,),), np.zeros((1, 1))
         element = replace(element, predictions=predictions)
+    if batch.scales and all(
+        math.isclose(batch.value(row, x), batch.value(row, x + 2 * math.pi), rel_tol=1e-9, abs_tol=1e-12)
+        for row in predictions[:2]
+        for x in (0.3, 1.1)
+    ):  # fmt: skip
+        why = "it is the same again 2 pi further, as a density of angles is"
+        return Normalisation("unknown", "the real numbers", (), weights[0], why=why)
     sums = judge(element, residual, problem.layout.binary, domain, weights)
     alone = len([slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]) == 1
     return replace(sums, absolute=alone)
