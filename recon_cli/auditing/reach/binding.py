@@ -15,8 +15,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Lacking, worded
@@ -313,25 +311,18 @@ def apart(problem: Problem) -> bool:
 
 def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one; at a mask of 0 there is none."""
-    if role == "spread" and any(weighs_at(problem, key, role, recon, made(problem)) for made in (benign, counted)):
-        return True
-    return role == "mask" and weighs_at(problem, key, role, recon, benign(problem))
-
-
-def weighs_at(problem: Problem, key: str, role: str, recon: Slot, values: dict[str, Tensor]) -> bool:
-    """Whether it does so at some values."""
     slot = next(slot for slot in problem.plan.slots() if slot.key == key)
-    now = values[key] if key in values else problem.extra(slot, values)
-    if not now.is_floating_point():
-        return True
-
-    def pull(share: float) -> Tensor:
-        return gradients(problem, {**values, key: share * now}, [recon.key])[1][recon.key]
-
-    before = pull(1.0)
-    if not bool(before.any()):
-        return role == "spread"  # of a reconstruction that is detached
-    return bool((pull(0.6) - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(pull(0.0).any()))
+    for made in (benign, counted) if role == "spread" else (benign,):  # a share of zeros does where some data are 0
+        values = made(problem)
+        now = values[key] if key in values else problem.extra(slot, values)
+        if not now.is_floating_point():
+            return True
+        pulls = (gradients(problem, {**values, key: share * now}, [recon.key])[1][recon.key] for share in (1.0, 0.6, 0.0))
+        if not bool((before := next(pulls)).any()):
+            return role == "spread"  # of a reconstruction that is detached
+        if bool((next(pulls) - before).abs().max() > 1e-9 * before.abs().max()):
+            return role == "spread" or not bool(next(pulls).any())
+    return False
 
 
 def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]], seen: Structure | None = None) -> CallPlan:

@@ -222,7 +222,7 @@ def tensors(part: Any) -> Iterator[Tensor]:
 def memory(tensor: Tensor) -> int:
     """Return the memory that a tensor is in, which its views share."""
     try:
-        return tensor.untyped_storage()._cdata
+        return int(tensor.untyped_storage()._cdata)
     except (RuntimeError, NotImplementedError):  # of a kind that lies nowhere
         return id(tensor)
 
