@@ -615,3 +615,17 @@ def test_a_condition_on_data_that_is_fixed_in_a_step_makes_no_defect() -> None:
         nll = -torch.where(x == 0, counted, x * out - out.exp() - torch.lgamma(x + 1))
         (nll.sum() + 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum()).backward()
     assert step.audit().verdict == "unrecognised"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_filled_row_by_row_is_one_output(first: bool) -> None:
+    net, x = Laws(), torch.rand(8, 6, 6)
+    with recon_cli.watch() as step:
+        mean, logvar = net.encoder(x.mean(1)).chunk(2, -1)
+        out = torch.zeros(8, 6, 6)
+        for i in range(6):
+            (out[:, i] if first else out.transpose(0, 1)[i])[:] = net(mean)[0]
+        kl = 0.5 * (mean.square() + logvar.exp() - logvar - 1)
+        ((out - x).square().sum() / 2 + kl.sum()).backward()
+    (row,) = step.audit().rows
+    assert (row.family, row.beta, step.audit().verdict) == ("gaussian", pytest.approx(1), "elbo")
