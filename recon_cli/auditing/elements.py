@@ -27,6 +27,11 @@ MEANS = {
     "unit": (0.02, 0.15, 0.35, 0.5, 0.7, 0.9, 0.98),
 }
 SCALES = ((0.3, 0.25), (0.3, 0.5), (0.3, 0.8), (0.3, 1.3), (0.3, 2.0), (0.8, 0.8))
+SHARES = (  # beside positive means, where scales are shares of something, or are two
+    (0.05, 0.25, 0.4), (0.3, 0.8, 0.2), (0.3, 0.25, 0.4), (0.5, 0.5, 0.7), (0.9, 0.3, 0.6), (1.7, 0.7, 0.45), (3.0, 0.3, 0.1),
+    (6.0, 0.6, 0.8),
+)  # fmt: skip
+UNITS = tuple((mean / (1 + mean), *scales) for mean, *scales in SHARES)
 SHIFTS = ((0.3, 0.5), (-4.0, 0.2), (0.0, 7.0))  # a residual's two ends, moved together by any number if that is all that counts
 CROWD = 4096  # elements of a batch that is large enough to measure many points in one call
 MUCH = 16 * CROWD  # and of one that costs more than it gives
@@ -102,15 +107,14 @@ def elements_of(problem: Problem, pair: Pair, meaning: str | None) -> Elements |
     """Return a problem as the elements of a batch; None where reconstruction and target are not element by element."""
     recon, target = pair
     base = resting(problem, meaning)
-    scale = next((slot.key for slot in problem.plan.role("spread")), "")
-    if target is None or data_of(base, pair) is None or scale and base[scale].shape != base[recon.key].shape:
+    scales = tuple(slot.key for slot in problem.plan.role("spread"))
+    if target is None or data_of(base, pair) is None or any(base[scale].shape != base[recon.key].shape for scale in scales):
         return None
-    if scale:
-        base[scale] = torch.full_like(base[scale], 0.8)
+    base |= {scale: torch.full_like(base[scale], 0.8) for scale in scales}
     weights = element_weights(problem, base, pair)[0]
     if not bool(weights.isfinite().all()) or not bool(weights.any()):
         return None
-    return Elements(problem, base, recon.key, target.key, weights, scale)
+    return Elements(problem, base, recon.key, target.key, weights, scales)
 
 
 def resized(elements: Elements, pair: Pair, meaning: str | None) -> Elements:
@@ -130,8 +134,8 @@ def resized(elements: Elements, pair: Pair, meaning: str | None) -> Elements:
         return elements
     if new is None:
         return elements
-    point = {elements.recon: 0.7, elements.target: 0.2, elements.scale: 0.8}
-    points = {key: torch.tensor([at], dtype=torch.float64) for key, at in point.items() if key}
+    point = {elements.recon: 0.7, elements.target: 0.2, **dict.fromkeys(elements.scales, 0.8)}
+    points = {key: torch.tensor([at], dtype=torch.float64) for key, at in point.items()}
     ours, theirs = (float(each.laid(points, [new.recon, new.target], True)[1][new.recon]) for each in (elements, new))
     times = ours / theirs if theirs else math.nan
     return replace(new, times=times) if math.isfinite(times) and times else elements
@@ -158,7 +162,7 @@ def normalisation(
 
     def laid(of: Elements, rows: Sequence[Sequence[float]], x: Array, at: Array, every: bool = True) -> tuple[bool, list[Array]]:
         """Return whether the loss is finite at points x, each of the prediction of a number, and its gradients by both ends."""
-        ends = [of.target, of.recon, *([of.scale] if of.scale else [])]
+        ends = [of.target, of.recon, *of.scales]
         points = dict(zip(ends, map(torch.from_numpy, (x, *np.array(rows)[at].T)), strict=True))
         finite, grads = of.laid(points, ends[:2], every)  # by both: neither is asked again
         return finite, [grads[key].numpy() for key in ends[:2]]
@@ -168,16 +172,27 @@ def normalisation(
         return laid(few, rows, np.repeat(x, len(rows)), np.tile(np.arange(len(rows)), len(x)), every=False)[0]
 
     domain: str = "real"
-    predictions: tuple[tuple[float, ...], ...] = SCALES
-    if not few.scale:
+    ways = [tuple(row[: 1 + len(few.scales)] for row in rows) for rows in (SHARES, UNITS)]
+    ways = [(*SCALES, *ways[0]), *ways] if len(few.scales) == 1 else ways
+    predictions: tuple[tuple[float, ...], ...] = ways[0]
+    if few.scales:
+        predictions = next((rows for rows in ways if is_finite(rows, [0.6])), ways[0])
+    else:
         domain = next((name for name, means in MEANS.items() if is_finite([(mean,) for mean in means], [1.0])), "unit")
         predictions = tuple((mean,) for mean in MEANS[domain])
-    residual = location and not few.scale and all(
+    residual = location and not few.scales and all(
         math.isclose(few.value(x, r), few.value(x + by, r + by), rel_tol=1e-9, abs_tol=1e-12)
         for x, r in SHIFTS
         for by in (6.0, -3.0)
     )  # fmt: skip
     predictions = ((0.0,),) if residual else predictions
+    if few.scales and all(
+        math.isclose(few.value(x, *row), few.value(x + 2 * math.pi, *row), rel_tol=1e-9, abs_tol=1e-12)
+        for row in predictions[:2]
+        for x in (0.3, 1.1)
+    ):  # fmt: skip
+        why = "it is the same again 2 pi further, as a density of angles is"
+        return Normalisation("unknown", "the real numbers", (), weights[0], why=why)
 
     @functools.cache
     def value(x: float, j: int) -> float:

@@ -55,6 +55,17 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
     return dict(problem.memo[key])
 
 
+def counted(problem: Problem, number: int = 1) -> dict[str, Tensor]:
+    """Return data that are 0, 1 or 2, and between 0 and 1 all that goes with them: what a likelihood of counts takes."""
+    values = benign(problem, number)
+    targets = [slot.key for slot in problem.plan.role("target")]
+    floats = {key: uniform(value.shape, 0.1, 0.9, number + i) for i, (key, value) in enumerate(values.items())}
+    return {
+        key: (floats[key] * 3.7).floor() if key in targets else floats[key] if value.is_floating_point() else value
+        for key, value in values.items()
+    }
+
+
 def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
     """Return reconstructions and targets inside (0, 1), latents near their prior, positive scales."""
     B, sizes, classes = problem.sizes.batch, problem.sizes, problem.layout.classes
@@ -173,8 +184,8 @@ WITHIN = {"z": (-0.8, 0.8), "mu": (-0.9, 0.9), "scale": (0.4, 1.2)}  # where lat
 class Elements:
     """The elements of a batch, each of which can be given data and predictions of its own, at one weight.
 
-    recon, target, scale
-        the arguments; empty where there is none.
+    recon, target, scales
+        the arguments: the target empty where there is none, scales all that the decoder gives beside its mean.
     weights
         how much each element counts, 1 for the middle one; None where all count alike.
     times
@@ -186,8 +197,13 @@ class Elements:
     recon: str
     target: str
     weights: Tensor | None = None
-    scale: str = ""
+    scales: tuple[str, ...] = ()
     times: float = 1.0
+
+    @property
+    def scale(self) -> str:
+        """The first of what the decoder gives beside its mean; empty where it gives nothing."""
+        return next(iter(self.scales), "")
 
     def laid(self, points: Mapping[str, Tensor], by: Sequence[str], every: bool = False) -> tuple[bool, dict[str, Tensor]]:
         """Return whether the loss is finite, and its gradients by some arguments at each of a list of points.
@@ -226,8 +242,8 @@ class Elements:
         return [self.field(*points) for points in sets] if whole is None else whole.split([len(x) for x, _ in sets])
 
     def value(self, x: float, *prediction: float) -> float:
-        """Return the loss of an element where all have these data, this prediction and scale: that of all there, shared out."""
-        rows = {**dict(zip((self.recon, self.scale), prediction, strict=False)), self.target: x}
+        """Return the loss of an element where all have these data, this prediction and scales: that of all there, shared out."""
+        rows = {**dict(zip((self.recon, *self.scales), prediction, strict=True)), self.target: x}
         values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows.items()}}
         count = self.base[self.recon].numel() if self.weights is None else self.weights.sum().item()
         return value_at(self.problem, values) / count * self.times

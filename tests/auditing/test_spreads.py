@@ -195,3 +195,51 @@ def test_a_mean_over_any_axis_of_an_image_is_one(axes: tuple[int, ...], length: 
     assert result.rows[0].tradeoff == pytest.approx(length or 1)
     assert result.verdict == ("elbo" if length is None else "shape-dependent")
     assert (f"T = {length}" in result.sentence) == (length is not None)
+
+
+def zero_inflated_poisson(pi, mu, x):
+    counted = torch.distributions.Poisson(mu, validate_args=False).log_prob(x)
+    return -torch.where(x == 0, torch.log(pi + (1 - pi) * torch.exp(-mu)), torch.log1p(-pi) + counted).sum()
+
+
+def zeros_beside(pi, mu, x):
+    return -torch.where(x == 0, torch.log(pi + torch.exp(-mu)), torch.log1p(-pi) + x * mu.log() - mu - torch.lgamma(x + 1)).sum()
+
+
+def no_share(pi, mu, x):
+    return -torch.where(x == 0, torch.log(pi + (1 - pi) * torch.exp(-mu)), x * mu.log() - mu - torch.lgamma(x + 1)).sum()
+
+
+def zero_inflated_negative_binomial(x, mean, disp, dropout):
+    logits = disp.log() - (disp + mean).log()
+    counted = disp * logits + x * (mean.log() - (disp + mean).log())
+    counted = counted + torch.lgamma(x + disp) - torch.lgamma(disp) - torch.lgamma(x + 1)
+    zero = F.softplus(disp * logits - dropout) - F.softplus(-dropout)
+    return -torch.where(x < 1e-8, zero, counted - dropout - F.softplus(-dropout)).sum()
+
+
+def dispersed(x, mu, theta):
+    return -torch.distributions.NegativeBinomial(theta, logits=(mu / theta).log(), validate_args=False).log_prob(x).sum()
+
+
+def dispersed_without_rest(x, mu, theta):
+    return dispersed(x, mu, theta) - torch.lgamma(theta).sum()
+
+
+def of_rate(px_rate, dropout, x, mu, logvar):
+    return zero_inflated_poisson(dropout.sigmoid(), px_rate, x) + 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+
+
+@pytest.mark.parametrize(("loss", "recon", "verdict"), [
+    (zero_inflated_poisson, "mu", "reconstruction-only"), (zeros_beside, "mu", "defective"),
+    (of_rate, "px_rate", "elbo"),
+    *(pytest.param(*case, marks=pytest.mark.hostile) for case in (
+        (zero_inflated_negative_binomial, "mean", "reconstruction-only"), (no_share, "mu", "defective"),
+        (dispersed, "mu", "reconstruction-only"), (dispersed_without_rest, "mu", "defective"))),
+])  # fmt: skip
+def test_what_a_network_gives_beside_a_mean_of_counts_is_known_by_how_it_leans(loss: Any, recon: str, verdict: str) -> None:
+    """Although pi is in nothing but a term of its own where no datum is 0, and mu is what a mean of latents is called."""
+    audited = audit(loss, shape=(6,), latent=3)
+    roles = {key: role for key, role, _ in audited.roles}
+    assert (audited.verdict, roles[recon], roles["x"]) == (verdict, "recon", "target")
+    assert {"pi", "dropout", "disp", "theta"} & {*roles} == {key for key, role in roles.items() if role == "spread"}

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch import distributions as D
 
 import recon_cli
 from recon_cli.auditing.reach import script
@@ -555,3 +556,76 @@ def test_a_kl_that_is_derived_apart_is_no_pass(at_once: bool) -> None:
         for loss in () if at_once else losses:
             loss.backward(retain_graph=True)
     assert (len(step.audit().rows), step.audit().holds) == (2, False)
+
+
+class Laws(torch.nn.Module):
+    """A network whose outputs are a mean, a factor and a positive number of each sample; and a factor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(3, n) for n in (6, 12, 6))
+        self.encoder = torch.nn.Linear(6, 6)
+        self.factor = torch.nn.Parameter(0.1 * torch.randn(6, 2))
+
+    def forward(self, h: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        mean, factor, scale = (layer(h) for layer in self.layers)
+        return mean, factor.view(-1, 6, 2), torch.nn.functional.softplus(scale) + 0.1
+
+
+LAWS: dict[str, tuple[Any, str | None]] = {
+    "low rank of each sample": (lambda own, m, w, s: D.LowRankMultivariateNormal(m, w, s), "multivariate-gaussian"),
+    "low rank": (lambda own, m, w, s: D.LowRankMultivariateNormal(m, own, torch.ones(6)), "multivariate-gaussian"),
+    "covariance": (lambda own, m, w, s: D.MultivariateNormal(m, torch.eye(6) + own @ own.T), "multivariate-gaussian"),
+    "shape and rate": (lambda own, m, w, s: D.Independent(D.Gamma(m.exp(), s), 1), None),
+    "kumaraswamy": (lambda own, m, w, s: D.Independent(D.Kumaraswamy(m.exp(), s, validate_args=False), 1), None),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.hostile] * (i > 1)) for i, name in enumerate(LAWS)])
+def test_a_law_of_torch_s_is_the_likelihood_that_it_is(name: str) -> None:
+    law, family = LAWS[name]
+    net, x = Laws(), torch.rand(8, 6) * 0.9 + 0.05
+    with recon_cli.watch() as step:
+        mean, logvar = net.encoder(x).chunk(2, -1)
+        kl = 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum(1)
+        z = mean + torch.randn_like(mean) * (logvar / 2).exp()
+        (kl - law(net.factor, *net(z)).log_prob(x)).mean().backward()
+    (row,) = step.audit().rows
+    assert (row.family, row.verdict, row.beta) == (family, "elbo", pytest.approx(1))
+
+
+def test_what_is_written_to_by_way_of_a_view_is_written_to() -> None:
+    x, weight = torch.rand(8, 6), torch.nn.Linear(6, 6)
+    mean, logvar = (torch.randn(8, 3, requires_grad=True) for _ in "ab")
+    with recon_cli.watch() as step:
+        out = weight(x)
+        residual = out - x
+        residual.view(-1)[::2].mul_(3)
+        (residual.square().sum() / 2 + 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum()).backward()
+    assert "changed in place" not in step.audit().sentence
+
+
+def test_a_condition_on_data_that_is_fixed_in_a_step_makes_no_defect() -> None:
+    x, net = torch.poisson(torch.rand(8, 6)), Laws()
+    with recon_cli.watch() as step:
+        mean, logvar = net.encoder(x).chunk(2, -1)
+        out, _, _ = net(mean + torch.randn_like(mean) * (logvar / 2).exp())
+        counted = (0.6 + 0.4 * (-out.exp()).exp()).log()
+        nll = -torch.where(x == 0, counted, x * out - out.exp() - torch.lgamma(x + 1))
+        (nll.sum() + 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum()).backward()
+    assert step.audit().verdict == "unrecognised"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_filled_row_by_row_is_one_output(first: bool) -> None:
+    net, x = Laws(), torch.rand(8, 6, 6)
+    with recon_cli.watch() as step:
+        mean, logvar = net.encoder(x.mean(1)).chunk(2, -1)
+        out = torch.zeros(8, 6, 6)
+        for i in range(6):
+            (out[:, i] if first else out.transpose(0, 1)[i])[:] = net(mean)[0]
+        kl = 0.5 * (mean.square() + logvar.exp() - logvar - 1)
+        ((out - x).square().sum() / 2 + kl.sum()).backward()
+    (row,) = step.audit().rows
+    assert (row.family, row.beta, step.audit().verdict) == ("gaussian", pytest.approx(1), "elbo")

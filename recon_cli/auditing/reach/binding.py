@@ -15,16 +15,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Lacking, worded
 from recon_cli.auditing.matching import TOKENS, bare, labelled, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
 from recon_cli.auditing.measuring import reconstruction
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign, counted, gradients
 from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
-from recon_cli.auditing.reach.structure import Structure, structure
+from recon_cli.auditing.reach.structure import Structure, structures
 from recon_cli.auditing.reach.vocabulary import DATA, DENSITY, LIKELY, PRIORS, READY, meaning_of
 from recon_cli.auditing.remainders import CROSSES, SCORE
 from recon_cli.errors import ReconError
@@ -80,11 +78,21 @@ def searched(problem: Problem) -> tuple[Problem, str]:
     groups = plan.groups()
     if cost(named, plan, groups, None) == 0:
         return laid(problem.at(plan=with_roles(plan, named, groups)))
-    seen = structure(problem)
-    groups = seen.groups if seen else groups
-    fits: list[Fit] = []
     errors: list[BaseException] = []
-    least = math.inf
+    seen = None
+    for seen in structures(problem):
+        if fits := fitting(problem, seen.groups if seen else groups, seen, errors):
+            best = max(fits, key=lambda each: each.good)
+            return smaller(best.problem), best.odd
+    raise unmatched(problem, errors, seen)
+
+
+def fitting(
+    problem: Problem, groups: Sequence[set[str]], seen: Structure | None, errors: list[BaseException]
+) -> list[Fit]:  # fmt: skip
+    """Return the hypotheses that fit, the cheapest first, as far as they must be tried; ``errors`` gets what the first raises."""
+    plan, fits, least = problem.plan, list[Fit](), math.inf
+    named = {slot.key: slot.role for slot in plan.slots()}
     for by, roles in itertools.islice(hypotheses(plan, groups, seen), MOST):
         least = min(least, by)
         if seen and fits and by > fits[0].cost + 1:
@@ -98,15 +106,12 @@ def searched(problem: Problem) -> tuple[Problem, str]:
         try:
             fit = tried(there, new, by)
         except Exception as error:
-            errors = errors or [bare(error)]
+            errors += [] if errors else [bare(error)]
             continue
         fits += [fit] if fit is not None else []
         if fit is not None and fit.exact:
             break
-    if fits:
-        best = max(fits, key=lambda each: each.good)
-        return smaller(best.problem), best.odd
-    raise unmatched(problem, errors, seen)
+    return fits
 
 
 def laid(problem: Problem) -> tuple[Problem, str]:
@@ -310,20 +315,22 @@ def apart(problem: Problem) -> bool:
 
 def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one; at a mask of 0 there is none."""
-    values = benign(problem)
     slot = next(slot for slot in problem.plan.slots() if slot.key == key)
-    now = values[key] if key in values else problem.extra(slot, values)
-    if not now.is_floating_point():
-        return True
-
-    def pull(share: float) -> Tensor:
-        return gradients(problem, {**values, key: share * now}, [recon.key])[1][recon.key]
-
-    before = pull(1.0)
-    if not bool(before.any()):
-        return role == "spread"  # of a reconstruction that is detached
-    moves = (bool((pull(by) - before).abs().max() > 1e-9 * before.abs().max()) for by in (0.6, *[40.0] * (role == "spread")))
-    return any(moves) and (role != "mask" or not bool(pull(0.0).any()))  # a weight may be clamped to some number
+    spreads = role == "spread"
+    for made in (benign, counted) if spreads else (benign,):  # a share of zeros does where some data are 0
+        values = made(problem)
+        now = values[key] if key in values else problem.extra(slot, values)
+        if not now.is_floating_point():
+            return True
+        by = (1.0, 0.6, 40.0 if spreads else 0.0)  # a weight may be clamped to some number
+        pulls = (gradients(problem, {**values, key: share * now}, [recon.key])[1][recon.key] for share in by)
+        if not bool((before := next(pulls)).any()):
+            return spreads  # of a reconstruction that is detached
+        if bool((next(pulls) - before).abs().max() > 1e-9 * before.abs().max()):
+            return spreads or not bool(next(pulls).any())
+        if spreads and bool((next(pulls) - before).abs().max() > 1e-9 * before.abs().max()):
+            return True
+    return False
 
 
 def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]], seen: Structure | None = None) -> CallPlan:

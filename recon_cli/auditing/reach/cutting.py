@@ -26,6 +26,7 @@ REARRANGING = {
     "view", "_unsafe_view", "reshape", "split", "split_with_sizes", "chunk", "select", "slice", "transpose", "permute", "t",
     "squeeze", "unsqueeze", "unbind", "alias", "clone", "_to_copy", "lift_fresh", "view_as", "_reshape_alias", "expand",
 }  # fmt: skip
+FACTORING = {"linalg_cholesky_ex", "linalg_cholesky", "cholesky"}  # what a covariance is given to
 JOINING = {"add", "sub", "add_", "sub_"}  # of two outputs: a residual connection
 TOGETHER = {"cat", "stack"}
 ADDING = {"add", "sub", "rsub", "add_", "sub_"}
@@ -89,6 +90,7 @@ class Cut:
                     result = operation.function(*arguments, **keywords)
             made = result if isinstance(result, (list, tuple)) else (result,)
             known.update(zip(operation.made, [part for part in made if isinstance(part, Tensor)], strict=False))
+            known.update((new, given(Value(old))) for new, old in operation.aliases)
         loss: Tensor = known[self.loss]
         return loss
 
@@ -156,12 +158,32 @@ def trained(tape: Tape, loss: int) -> set[int]:
 
 
 def weights(tape: Tape) -> set[int]:
-    """Return parameters, and what is made of parameters alone."""
-    own = set(tape.parameters)
+    """Return parameters, and what is made of parameters alone, but for those of a covariance, which are the loss's own."""
+    own = together(tape, tape.parameters)
+    factored = {n for op in tape.operations if op.name in FACTORING for n in op.inputs}
+    if not factored:
+        return own
+    live = tape.maker.keys() | tape.parameters | tape.foreign
+    still = {n for n, tensor in [*tape.tensors.items()] if n not in live and is_still(tensor)}
+    factored &= together(tape, tape.parameters | still)
+    origins = made_of(tape.operations, tape.parameters)
+    of_loss = factored.union(*(origins.get(n, frozenset()) for n in factored))
+    return {n for n in own if n not in of_loss and not origins.get(n, frozenset()) & of_loss}
+
+
+def together(tape: Tape, numbers: set[int]) -> set[int]:
+    """Return some tensors, and what is made of them alone."""
+    own = {*numbers}
     for operation in tape.operations:
         if all(number in own for number in operation.inputs):
             own.update(operation.made)
     return own
+
+
+def is_still(tensor: Tensor) -> bool:
+    """Whether a tensor is one number, or a diagonal of some: no data."""
+    square = tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
+    return not varied(tensor) or (square and bool((tensor == tensor.diag().diag()).all()))
 
 
 def is_joint(operation: Recorded, outputs: set[int], of_weights: set[int]) -> bool:

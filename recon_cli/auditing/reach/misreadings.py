@@ -18,6 +18,10 @@ def misreading(step: LiveStep, parts: Parts, measured: Measurements, audit: Audi
     density = any(row.family is None and {"no-density", "gap"} & {*row.defects} for row in audit.rows)
     if density and counts:
         return "its data may be counts, of a likelihood that was not read"
+    if density and any(step.values[n].dtype == torch.bool and step.values[n].numel() > 1 for n in step.cut.constants):
+        return "a condition on its data, as x == 0, decides in it, and is fixed in the step"
+    if density and parts.spreads and not step.vanishes(parts.pairs[0].output, parts.pairs[0].target):
+        return "two of its outputs are compared with the same data, of a likelihood that was not read"
     if density and len(parts.pairs) > 1:
         return f"{len(parts.pairs)} of its outputs are compared with data, perhaps in one term"
     for pair, term in zip(parts.pairs, measured.terms, strict=True):

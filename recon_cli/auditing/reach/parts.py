@@ -115,6 +115,8 @@ def is_nothing(gradient: Tensor, beside: Tensor) -> bool:
 
 def turned(value: Tensor, half: Tensor, ignored: Collection[int] = ()) -> list[Tensor]:
     """Return a tensor with half of its elements at the other end of its range; and, further off, on either side of it."""
+    if value.dtype == torch.bool:
+        return [value ^ half]
     if not value.is_floating_point():
         there = torch.tensor([label for label in value.unique().tolist() if label not in ignored], dtype=value.dtype)
         if len(there) < 2:  # labels that are there, for others may be none
@@ -293,7 +295,8 @@ def are_events(value: Tensor, axis: int) -> bool:
 def apart(step: LiveStep, pairs: list[Compared]) -> tuple[list[Compared], list[int], list[int]]:
     """Return the comparisons; among what looked like one the spreads, as large and coupled with a mean; and what is neither.
 
-    Of two outputs that change one another's gradients the mean is the one whose gradient vanishes at its target.
+    Of two outputs that change one another's gradients the mean is the one whose gradient vanishes at its target; of none that
+    does, as a shape and a rate, the first is taken for it.
     """
     spreads: list[int] = []
     unclear: list[int] = []
@@ -303,8 +306,11 @@ def apart(step: LiveStep, pairs: list[Compared]) -> tuple[list[Compared], list[i
         for other in others:
             here, there = step.vanishes(pair.output, pair.target), step.vanishes(other.output, other.target)
             same = step.values[other.output].numel() == step.values[pair.output].numel()
-            if there and not here and same:
+            first = pair.output == min(pair.output, other.output)  # of two that are alike: a shape and a rate
+            if same and not here and (there or not first):
                 spreads.append(pair.output)
+            elif same and not here and pair.classes is None:
+                continue
             elif not here or not same:
                 unclear.append(pair.output)
     spreads = [*dict.fromkeys(spreads)]

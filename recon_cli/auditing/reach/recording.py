@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, MappingProxyType
@@ -41,6 +41,7 @@ class Recorded:
     made: tuple[int, ...]
     site: str
     derives: bool = True  # whether gradients go through it
+    aliases: tuple[tuple[int, int], ...] = ()  # numbers, new and old, of what lies where it has written
 
     @property
     def name(self) -> str:
@@ -49,8 +50,8 @@ class Recorded:
 
     @functools.cached_property
     def inputs(self) -> list[int]:
-        """The numbers of the tensors that it takes."""
-        return [*numbers((self.arguments, self.keywords))]
+        """The numbers of the tensors that it takes, or writes over by way of others."""
+        return [*numbers((self.arguments, self.keywords)), *(old for _, old in self.aliases)]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Recorder(TorchDispatchMode):
         self.numbers: dict[int, int] = {}
         self.draws: dict[Any, Tensor] = {}  # what is standard normal, by where it lies: an identity does not outlive its call
         self.alive: list[Tensor] = []  # so that no identity is used twice
+        self.lying: dict[int, dict[int, Tensor]] = {}  # those that have numbers, by the memory that they are in
         self.recording = True
 
     @classmethod
@@ -100,7 +102,7 @@ class Recorder(TorchDispatchMode):
 
     def forget(self) -> None:
         """Let go of all that was recorded."""
-        self.tape, self.numbers, self.draws, self.alive = Tape(), {}, {}, []
+        self.tape, self.numbers, self.draws, self.alive, self.lying = Tape(), {}, {}, [], {}
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor, a new one if it has none; what is derived by and made by nothing is a parameter."""
@@ -119,6 +121,7 @@ class Recorder(TorchDispatchMode):
         """Keep a tensor, so that its identity is used once, and return its number."""
         number = len(self.tape.tensors)
         self.tape.tensors[number] = tensor
+        self.lying.setdefault(memory(tensor), {})[id(tensor)] = tensor
         return number
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -126,8 +129,8 @@ class Recorder(TorchDispatchMode):
         name, mutable = described(func)
         if not self.recording or (mutable and self.is_update(args)):
             return func(*args, **kwargs)
-        if mutable:
-            self.keep(args[:1])
+        written = self.written(args) if mutable else []
+        self.keep(written)
         result = func(*args, **kwargs)
         live = any(self.depends(part) for part in tensors(args)) or bool(kwargs and any(map(self.depends, tensors(kwargs))))
         if name in RANDOM or name == "normal_":
@@ -138,28 +141,42 @@ class Recorder(TorchDispatchMode):
         outputs = [*tensors(result)] if live and name not in EMPTY else []
         if not outputs and not (live and name == NUMBER):
             if mutable:  # data that are written to are others from here on
-                for part in tensors(args[:1]):
+                for part in written:
                     self.numbers.pop(id(part), None)
             return result
         spelled = self.spelled(args), {key: self.spelled(value) for key, value in kwargs.items()}
+        own = {id(part) for part in outputs}
+        others = [(part, self.numbers[id(part)]) for part in written if id(part) in self.numbers and id(part) not in own]
         made = []
-        for part in outputs:  # what is made in place is another value of the same tensor
+        for part in (*outputs, *(part for part, _ in others)):  # what is made in place is another value of the same tensor
             self.numbers[id(part)] = self.new(part)
             made.append(self.numbers[id(part)])
             self.tape.maker[made[-1]] = len(self.tape.operations)
-        self.tape.operations.append(Recorded(func, *spelled, tuple(made), site(self.files), torch.is_grad_enabled()))
+        aliases = zip(made[len(outputs) :], (old for _, old in others), strict=True)
+        self.tape.operations.append(
+            Recorded(func, *spelled, tuple(made), site(self.files), torch.is_grad_enabled(), tuple(aliases))
+        )
         return result
+
+    def written(self, args: Any) -> list[Tensor]:
+        """Return what an operation writes to: its first argument, and what that is a view of, where operations have made it."""
+        first = {id(part): part for part in tensors(args[:1])}
+        beside = {key: each for part in first.values() for key, each in self.lying.get(memory(part), {}).items()}
+        whole = {key: each for key, each in beside.items() if self.numbers.get(key) in self.tape.maker and not each._is_view()}
+        return [*(first | whole).values()]
 
     def is_update(self, args: Any) -> bool:
         """Whether parameters are written to, without a gradient: an optimizer's step, which is no part of a loss."""
         return not torch.is_grad_enabled() and any(part.is_leaf and part.requires_grad for part in tensors(args[:1]))
 
-    def keep(self, args: Any) -> None:
+    def keep(self, parts: Sequence[Tensor]) -> None:
         """Keep what tensors are before they are written to, where a number has been given to that."""
-        for part in tensors(args):
-            if id(part) in self.numbers:
+        for part in [part for part in parts if id(part) in self.numbers]:
+            number = self.numbers[id(part)]
+            maker = self.tape.maker.get(number)
+            if maker is None or number not in dict(self.tape.operations[maker].aliases):  # else it was kept as that began
                 self.alive.append(part)
-                self.tape.tensors[self.numbers[id(part)]] = part.detach().clone()
+                self.tape.tensors[number] = part.detach().clone()
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether a tensor is a parameter, or made of one."""
@@ -209,6 +226,14 @@ def tensors(part: Any) -> Iterator[Tensor]:
             yield from tensors(each)
     elif isinstance(part, dict):
         yield from tensors([*part.values()])
+
+
+def memory(tensor: Tensor) -> int:
+    """Return the memory that a tensor is in, which its views share."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # of a kind that lies nowhere
+        return id(tensor)
 
 
 def place(tensor: Tensor, after: bool = False) -> Any:

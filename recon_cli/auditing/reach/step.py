@@ -194,7 +194,7 @@ def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
 
 def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts, why: str = "") -> ReconError:
     """Return the error for a step whose tensors are not all explained, with what was seen, or why."""
-    count, rest = len(parts.pairs), [*parts.rest, *parts.spreads]
+    count, rest = len(parts.pairs), [*parts.rest, *([] if why else parts.spreads)]
     shapes = ", ".join(spell(step.cut.shapes[number]) for number in rest)
     seen = f"{count} of the network's outputs compared with data" if count else "no output of the network compared with data"
     ready = [n for n in rest if n in step.cut.foreign and step.values[n].numel() == 1]

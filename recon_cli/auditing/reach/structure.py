@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import commonprefix
 
@@ -13,7 +13,7 @@ from recon_cli.auditing.answers import picker
 from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import Gaussians
 from recon_cli.auditing.latent_fields import DEVIATION
-from recon_cli.auditing.probes import benign, gradients, keep
+from recon_cli.auditing.probes import benign, counted, gradients, keep
 
 SAME = 1e-9
 SMALL = ((5,), (5, 1, 1))  # data and latents of one size: every argument may meet every other
@@ -42,24 +42,44 @@ class Structure:
     leaning: set[frozenset[str]] = field(default_factory=set)
     divergences: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
 
+    def beside(self, other: Structure) -> Structure:
+        """Return how it depends on them in one way or another."""
+        groups = self.groups
+        for more in other.groups:
+            joined = [group for group in groups if group & more]
+            groups = [group for group in groups if group not in joined] + [more.union(*joined)]
+        bent, leaning = self.bent | other.bent, self.leaning | other.leaning
+        return Structure(groups, self.flat & other.flat, bent, self.unread & other.unread, leaning, self.divergences)
 
-def structure(problem: Problem) -> Structure | None:
-    """Return how a loss depends on its arguments; None where it does not take all of them in one size."""
-    for shape in SMALL if not problem.shapes else ():
-        small = problem.at(sizes=Sizes(3, shape, shape), layout=Layout(), memo={})
-        try:
-            values = benign(small)
-            live = [{key: value.clone().requires_grad_(value.is_floating_point()) for key, value in benign(small, n).items()}
-                    for n in (1, 3, 5, 7)]  # fmt: skip
-            result = small.raw(live[0])
-            pick, how = picker(small, result, live)
-            chosen = small.at(pick=pick, picked=how)
-            keep(chosen, values, chosen.chosen(result).sum(), {key: leaf for key, leaf in live[0].items() if leaf.requires_grad})
-            if (seen := measured(chosen, values)) is not None:
-                return seen
-        except Exception:  # of the user's code, called as it may not be meant
-            continue
-    return None
+
+def structures(problem: Problem) -> Iterator[Structure | None]:
+    """Yield how a loss depends on its arguments; then with what it does of counts, among which are zeros, if that is more.
+
+    None where it does not take all of them in one size.
+    """
+    small = [problem.at(sizes=Sizes(3, shape, shape), layout=Layout(), memo={}) for shape in SMALL if not problem.shapes]
+    ways = ((each, made) for each in small for made in (benign, counted))
+    at, seen = next(((each, seen) for each, made in ways if (seen := measured_at(each, made)) is not None), (problem, None))
+    yield seen
+    named = {slot.key for slot in problem.plan.slots() if slot.role in ("unknown", "target")}
+    if seen is not None and any({key} in seen.groups for key in seen.bent & named):
+        other = measured_at(at.at(memo={}), counted)
+        yield from [seen.beside(other)] if other is not None and other.leaning - seen.leaning else []
+
+
+def measured_at(problem: Problem, made: Callable[[Problem, int], dict[str, Tensor]]) -> Structure | None:
+    """Return how a loss depends on its arguments, at values of one kind; None where it does not take them."""
+    try:
+        values = made(problem, 1)
+        live = [{key: value.clone().requires_grad_(value.is_floating_point()) for key, value in made(problem, n).items()}
+                for n in (1, 3, 5, 7)]  # fmt: skip
+        result = problem.raw(live[0])
+        pick, how = picker(problem, result, live)
+        chosen = problem.at(pick=pick, picked=how)
+        keep(chosen, values, chosen.chosen(result).sum(), {key: leaf for key, leaf in live[0].items() if leaf.requires_grad})
+        return measured(chosen, values)
+    except Exception:  # of the user's code, called as it may not be meant
+        return None
 
 
 def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None:
