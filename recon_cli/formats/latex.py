@@ -18,6 +18,7 @@ WIDTH = 345.0  # of a line of an article, in points
 MARGIN, SLACK = 25.0, 25.0  # by which a list is set in, and by which a formula may be wider than it is taken for
 LETTER, GUTTER = 5.0, 12.0  # about what a letter takes, and what stands between two columns
 
+OPENING = r"\begingroup\emergencystretch=8em"  # words apart rather than into the margin: code and names have no syllables
 PAUSE = "\u200b"  # where a line may break
 JOINT = re.compile(r"(?<=[\w)\]][-_(/=*,.])(?=[\w(\[])")  # of what is code
 SPECIAL = {
@@ -47,11 +48,11 @@ MATHS = {"·": r"\,", "→": r"\to ", "−": "-", "²": "^2", "³": "^3", "ε": 
 
 def write(report: Report, file: TextIO) -> None:
     """Write a fragment to \\input, in ASCII: it needs the packages amsmath, amssymb and booktabs, as its first line says."""
-    parts = ["% \\usepackage{amsmath, amssymb, booktabs}", *(prose(said) + r"\par" for said in report.lead)]
+    parts = ["% \\usepackage{amsmath, amssymb, booktabs}", OPENING, *(prose(said) + r"\par" for said in report.lead)]
     for table in report.tables:
         parts += steps(table) if table.layout == "steps" else grids(table)
     parts += [prose(note) + r"\par" for note in (*report.notes, report.verdict) if note]
-    file.write("\n\n".join(parts) + "\n")
+    file.write("\n\n".join([*parts, r"\endgroup"]) + "\n")
 
 
 def grids(table: Table) -> list[str]:
@@ -128,11 +129,7 @@ def steps(table: Table) -> list[str]:
             for row in table.rows
             if subject_of(row) == subject
         ]
-        opening = [
-            rf"\paragraph{{{words(subject)}}}",
-            r"\begin{enumerate}\emergencystretch=8em",
-        ]  # for code, which has no syllables
-        lists.append("\n".join([*opening, *items, r"\end{enumerate}"]))
+        lists.append("\n".join([rf"\paragraph{{{words(subject)}}}", r"\begin{enumerate}", *items, r"\end{enumerate}"]))
     return lists
 
 

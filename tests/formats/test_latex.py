@@ -32,7 +32,7 @@ needs_tex = pytest.mark.skipif(TEX is None, reason="there is no pdflatex on this
 KNOWN = f"""
     usepackage begin end item paragraph par mbox noindent medskip raggedright toprule midrule bottomrule emph quad allowbreak
     emergencystretch left right frac tfrac sqrt sum prod int log exp cosh sinh tanh cos sin operatorname text mathrm mathbb
-    mathcal displaystyle
+    mathcal displaystyle begingroup endgroup
     binom partial mid dots infty cdot times to approx neq ne leq le geq ge in pm surd Vert circ textsuperscript textsubscript
     textbackslash textbar textless textgreater textasciitilde textasciicircum varepsilon ell sim ss o O ae oe l c u r v H big
     {latex.SMALL} {latex.CAPITAL}
