@@ -327,7 +327,9 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     names = spelled_out(missing)
     them = "it" if len(missing) == 1 else "them"
     lines = [str(line) for line in sorted({line for _, line in of_file.values()})]
-    said = f"as line{'s' * (len(lines) > 1)} {spelled_out(lines)} {'have' if lines[1:] else 'has'} it" if lines else "say"
+    whole = len(of_file) == len(missing)
+    said = f"as line{'s' * (len(lines) > 1)} {spelled_out(lines)} {'have' if lines[1:] else 'has'} it" if whole else "say"
+    several += [f"line {line} has {key}" for key, (_, line) in of_file.items() if not whole]
     return Lacking(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, {said}', *several])}.")
 
 

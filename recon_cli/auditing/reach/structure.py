@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,28 +59,30 @@ def structures(problem: Problem) -> Iterator[Structure | None]:
     None where it does not take all of them in one size.
     """
     small = [problem.at(sizes=Sizes(3, shape, shape), layout=Layout(), memo={}) for shape in SMALL if not problem.shapes]
-    ways = ((each, made) for each in small for made in (benign, counted))
-    at, seen = next(((each, seen) for each, made in ways if (seen := measured_at(each, made)) is not None), (problem, None))
+    seen = None
+    for at in small:
+        with contextlib.suppress(Exception):  # of the user's code, called as it may not be meant
+            seen = measured_at(at, benign) or measured_at(at, counted)  # the second where the first are no numbers to it
+        if seen is not None:
+            break
     yield seen
     named = {slot.key for slot in problem.plan.slots() if slot.role in ("unknown", "target")}
     if seen is not None and any({key} in seen.groups for key in seen.bent & named):
-        other = measured_at(at.at(memo={}), counted)
-        yield from [seen.beside(other)] if other is not None and other.leaning - seen.leaning else []
+        with contextlib.suppress(Exception):
+            other = measured_at(at.at(memo={}), counted)
+            yield from [seen.beside(other)] if other is not None and other.leaning - seen.leaning else []
 
 
 def measured_at(problem: Problem, made: Callable[[Problem, int], dict[str, Tensor]]) -> Structure | None:
-    """Return how a loss depends on its arguments, at values of one kind; None where it does not take them."""
-    try:
-        values = made(problem, 1)
-        live = [{key: value.clone().requires_grad_(value.is_floating_point()) for key, value in made(problem, n).items()}
-                for n in (1, 3, 5, 7)]  # fmt: skip
-        result = problem.raw(live[0])
-        pick, how = picker(problem, result, live)
-        chosen = problem.at(pick=pick, picked=how)
-        keep(chosen, values, chosen.chosen(result).sum(), {key: leaf for key, leaf in live[0].items() if leaf.requires_grad})
-        return measured(chosen, values)
-    except Exception:  # of the user's code, called as it may not be meant
-        return None
+    """Return how a loss depends on its arguments, at values of one kind; None where its gradients are no numbers there."""
+    values = made(problem, 1)
+    live = [{key: value.clone().requires_grad_(value.is_floating_point()) for key, value in made(problem, n).items()}
+            for n in (1, 3, 5, 7)]  # fmt: skip
+    result = problem.raw(live[0])
+    pick, how = picker(problem, result, live)
+    chosen = problem.at(pick=pick, picked=how)
+    keep(chosen, values, chosen.chosen(result).sum(), {key: leaf for key, leaf in live[0].items() if leaf.requires_grad})
+    return measured(chosen, values)
 
 
 def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None:
