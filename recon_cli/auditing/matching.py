@@ -183,7 +183,7 @@ def classed(problem: Problem) -> Problem | None:
                 measured = reconstruction(chosen, pair, [])
                 if not odd and measured.match is not None and measured.additive:
                     return chosen
-                if not odd and measured.additive and of_logits(chosen, pair[0].key):
+                if not odd and measured.additive and "shares" not in layout.classes and of_logits(chosen, pair[0].key):
                     of_no_name = of_no_name or chosen
             except Exception:
                 continue

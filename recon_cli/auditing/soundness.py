@@ -251,9 +251,11 @@ def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | No
         if (end := clamped_at(at, side)) is None:
             return f"as {target.key} goes to {word} infinity the loss of an element {slowly(growth)}", ""
         held[side] = end
+    if not held:
+        return "", ""
     low, high = held.get(-1.0), held.get(1.0)
     words = f"up to {high:g}" if low is None else f"from {low:g} up" if high is None else f"from {low:g} to {high:g}"
-    return "", f"{target.key} {words}, which it clamps {target.key} to" if held else ""
+    return "", f"{target.key} {words}, which it clamps {target.key} to"
 
 
 def clamped_at(at: Callable[..., float], side: float) -> float | None:
