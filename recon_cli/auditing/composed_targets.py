@@ -50,8 +50,10 @@ def composed(problem: Problem, pair: Pair, scaling: Scaling) -> ReconstructionTe
         words = written(times, 0.0)
         if sum(by != 0 for by in times.values()) < 2:
             return None
-    if any(times.get(slot.key) for slot in problem.plan.role("spread") if is_named_scale(slot)):
+    scales = [slot.key for slot in problem.plan.role("spread") if is_named_scale(slot)]
+    if any(times.get(key) for key in scales):
         return None  # a scale is no part of a mean
+    words += f", where {' and '.join(scales)} {'are' if scales[1:] else 'is'} given" if scales else ""
     even = bool((slopes - slopes.median()).abs().max() <= SAME * slopes.median().abs())
     if even:
         match = at_points(problem, base, recon.key, centre, points)

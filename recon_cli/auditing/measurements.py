@@ -209,7 +209,11 @@ def measure(
         raise ReconError(f"{reached.spelled} weighs its KL by {off}, which is not known.", f"Pass it: --bind {off}=1000, say.")
     aims = any(each.rec.aim for each in terms)
 
+    weights = {each.rec.given.key for each in terms if each.rec.given}
+
     def role_of(slot: Slot) -> tuple[str, str, str]:
+        if slot.key in weights and not aims:
+            return slot.key, slot.role, f"{slot.how}; it weighs the elements, and does no more"
         if aims and slot.role == "spread":
             return slot.key, "target", "part of what the prediction is compared with"
         return slot.key, slot.role, slot.how
