@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import MATCH, GivenWeights, Match, recognise
-from recon_cli.auditing.given_weights import plainly
+from recon_cli.auditing.given_weights import is_named_scale, plainly
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import additivity, benign, gradients, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair
@@ -50,9 +50,10 @@ def composed(problem: Problem, pair: Pair, scaling: Scaling) -> ReconstructionTe
         words = written(times, 0.0)
         if sum(by != 0 for by in times.values()) < 2:
             return None
-    scales = {slot.key for slot in problem.plan.role("spread") if slot.how.startswith("by its name")}
+    scales = [slot.key for slot in problem.plan.role("spread") if is_named_scale(slot)]
     if any(times.get(key) for key in scales):
         return None  # a scale is no part of a mean
+    words += f", where {' and '.join(scales)} {'are' if scales[1:] else 'is'} given" if scales else ""
     even = bool((slopes - slopes.median()).abs().max() <= SAME * slopes.median().abs())
     if even:
         match = at_points(problem, base, recon.key, centre, points)

@@ -20,6 +20,7 @@ from recon_cli.auditing.noises import made_of
 from recon_cli.auditing.probes import benign, data_of, gradients, value_at
 from recon_cli.auditing.reach.call_plans import Slot, substitute
 from recon_cli.auditing.reach.roles import Pair
+from recon_cli.auditing.reach.vocabulary import role_of
 from recon_cli.auditing.scaling import Scaling
 from recon_cli.auditing.trained_scales import POWERS, TrainedScale
 
@@ -50,11 +51,16 @@ def weighed(
     moved = any(abs(share - 1) > SAME for share in times.values())
     samples = tuple((level, middle * times[level]) for level in (0.3, 1.0, 7.0) if level in times) if moved else ()
     match = replace(match, weight=match.weight / middle, parts=tuple((name, by / middle) for name, by in match.parts))
-    given = GivenWeights(slot.key, samples, named=slot.how.startswith("by its name"))
+    given = GivenWeights(slot.key, samples, named=is_named_scale(slot))
     curvature = rec.curvature and rec.curvature / middle
     known = replace(rec, match=match, curvature=curvature, given=given)
     each = base[slot.key].shape == base[pair[0].key].shape
     return known, trained(slot.key, match.family, times) if each and moved else ()
+
+
+def is_named_scale(slot: Slot) -> bool:
+    """Whether an argument has the name of a scale."""
+    return role_of(slot.key.rpartition(".")[2]) in ("scale", "spread")
 
 
 def plainly(problem: Problem, scaling: Scaling) -> float:

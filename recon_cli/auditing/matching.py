@@ -182,7 +182,7 @@ def classed(problem: Problem) -> Problem | None:
                 measured = reconstruction(chosen, pair, [])
                 if not odd and measured.match is not None and measured.additive:
                     return chosen
-                if not odd and measured.additive and of_logits(chosen, pair[0].key):
+                if not odd and measured.additive and "shares" not in layout.classes and of_logits(chosen, pair[0].key):
                     of_no_name = of_no_name or chosen
             except Exception:
                 continue
@@ -242,7 +242,7 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             if fatal(error):
                 break
         else:
-            if not odd:
+            if not odd and not of_other_samples(chosen):
                 return chosen, ""
             doubtful.append((chosen, odd))
     if doubtful or detached:
@@ -253,6 +253,18 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
     if stated:
         raise stated[0]
     raise refusal(problem, refused)
+
+
+def of_other_samples(problem: Problem) -> bool:
+    """Whether one sample's scale moves the pull on others: as where one number for each sample is meant, and it broadcasts."""
+    slots, pair = problem.plan.role("spread"), next(iter(pairs(problem.plan)), None)
+    if not slots or slots[0].meaning == "matrix" or pair is None or problem.layout.spread == "batch" or problem.layout.classes:
+        return False
+    base, key = benign(problem), slots[0].key
+    moved = base[key].clone()
+    moved[0] *= 1.3
+    before, after = (gradients(problem, each, [pair[0].key])[1][pair[0].key] for each in (base, {**base, key: moved}))
+    return bool((after - before)[1:].abs().max() > 1e-9 * before.abs().max()) if len(before) > 1 else False
 
 
 def with_variances(problem: Problem) -> Problem | None:

@@ -21,6 +21,7 @@ from recon_cli.auditing.probes import POINTS
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair, Slot
+from recon_cli.auditing.regularisers import regularised
 from recon_cli.auditing.remainders import Remainder, remainders
 from recon_cli.auditing.sampling import Missampled, missampled
 from recon_cli.auditing.scaling import NONE, Scaling, scalings
@@ -54,6 +55,8 @@ class Term:
         whether it is a distribution object's own log-probability.
     classes
         where its classes are, first or last, and whether labels are hot; empty without any.
+    prior
+        in words, the term in the reconstruction alone that couples its elements, where there is one.
     """
 
     recon: str
@@ -69,6 +72,7 @@ class Term:
     learned: tuple[TrainedScale, ...] = ()
     by_decoder: bool = False
     classes: str = ""
+    prior: str = ""
 
     @property
     def uneven(self) -> bool:
@@ -196,6 +200,7 @@ def measure(
              for pair, each in zip(pairs(problem.plan), growths, strict=False)]  # fmt: skip
     bounded = any(each.rec.bound for each in terms)  # what it has of latents is in its weights
     latent, besides = (None, ()) if bounded else (latent, remainders(problem, latent))
+    besides += tuple(Remainder((each.recon,), each.prior) for each in terms if each.prior)
     if not terms:
         terms = [Term("", None, ReconstructionTerm(), Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
     reached, plan = problem.reached, problem.plan
@@ -204,7 +209,11 @@ def measure(
         raise ReconError(f"{reached.spelled} weighs its KL by {off}, which is not known.", f"Pass it: --bind {off}=1000, say.")
     aims = any(each.rec.aim for each in terms)
 
+    weights = {each.rec.given.key for each in terms if each.rec.given}
+
     def role_of(slot: Slot) -> tuple[str, str, str]:
+        if slot.key in weights and not aims:
+            return slot.key, slot.role, f"{slot.how}; it weighs the elements, and does no more"
         if aims and slot.role == "spread":
             return slot.key, "target", "part of what the prediction is compared with"
         return slot.key, slot.role, slot.how
@@ -269,6 +278,8 @@ def term(
     other = rec.additive or rec.norm or rec.bound or rec.quadratic is not None
     best = None if other else chosen(problem, pair)
     rec = rec if other or best is not None else product(problem, pair, rec)
+    if not (other or best or spread or broadcast or rec.match) and (beside_it := regularised(problem, pair)) is not None:
+        return Term(*names, beside_it[0], scaling, prior=beside_it[1])
     if best is not None:  # whatever its value, its gradient is that likelihood's
         return Term(*names, best.of(rec), scaling, best=best)
     meaning = latent.meaning if latent else None

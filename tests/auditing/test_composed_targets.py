@@ -29,9 +29,9 @@ def of_samples(v: Tensor, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) 
     (lambda v, y, z: 0.3 * F.mse_loss(v, y) + 0.7 * F.mse_loss(v, z), THREE, GAUSSIAN, "0.3 y + 0.7 z."),
     (lambda v, y, z: F.mse_loss(v, y * z, reduction="sum"), THREE, "L = Σ(x̂−x)²", "a function of y and z."),
     (lambda q, r, q_next: F.mse_loss(q, r + 0.9 * q_next + 2), THREE, GAUSSIAN, "r + 0.9 q_next + 2."),
-    (of_samples, SAMPLES, GAUSSIAN, "a function of x, eps, alpha and sigma."),
+    (of_samples, SAMPLES, GAUSSIAN, "a function of x, eps, alpha and sigma, where sigma is given."),
     (lambda s, eps, std: ((s * std[:, None] + eps) ** 2).mean(), "recon,target,spread", "L = (1/(B·D))·Σ w·(x̂−x)²",
-     "a function of eps and std. Its elements have weights w, a function of std"),
+     "a function of eps and std, where std is given. Its elements have weights w, a function of std"),
 ])  # fmt: skip
 def test_a_target_of_several_arguments_is_what_the_pull_vanishes_at(
     loss: Callable[..., Any], args: str, formula: str, words: str

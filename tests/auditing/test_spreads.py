@@ -60,6 +60,7 @@ def test_a_noise_whose_logarithm_is_another_is_a_gap(loss: Callable[..., Any]) -
     (lambda r, x, sigma: ((1 + sigma**-2).view(-1, 1, 1) * (r - x) ** 2).sum(), (3, 5), "L = Σ w·(x̂−x)²", "2 at sigma = 1"),
     (lambda r, x, snr: (snr.clamp(max=5) / snr * (r - x).square().mean(1)).mean(), (5,), "L = (1/(B·D))·Σ w·(x̂−x)²",
      "1 at snr = 1, 0.7143 at snr = 7"),
+    (lambda r, x, std: ((r - x) / std[:, None, None]).square().sum(), (3, 5), "L = Σ w·(x̂−x)²", "1 at std = 1"),
     (lambda r, x, t: ((1 + t) ** -0.5 * (r - x).abs().sum(1)).mean(), (5,), "L = (1/B)·Σ w·|x̂−x|", "0.7071 at t = 1"),
     (lambda r, x, u: (u / u.sum() * (r - x).square().sum(1)).sum(), (5,), "L = (1/B)·Σ w·(x̂−x)²", "a function of u:"),
     (lambda r, x, u: (u * F.binary_cross_entropy_with_logits(r, x, reduction="none").sum(1)).sum(), (5,),
@@ -104,6 +105,7 @@ def normal(x: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Ten
     (lambda out, x: normal(x, out[:, :3], out[:, 3:6]), "3x28x28"),
     (lambda out, x: normal(x, out[..., :1], out[..., 1:]), "1x28x1"),
     (lambda out, x: normal(x[:, 0], out[:, 0], out[:, 1]), "1x28x28"),
+    (lambda out, x: normal(x[:, 0], out.select(1, 0), out.select(1, 1)), "1x28x28"),
     (lambda out, x: normal(x, out[:, : x.shape[1]], out[:, x.shape[1] :]), "1x28x28"),
     (lambda out, x: normal(x, *torch.split(out, x.shape[1], dim=1)), "1x28x28"),
 ])

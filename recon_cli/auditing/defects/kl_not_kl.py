@@ -4,6 +4,9 @@ A KL's gradient is (mu - m) by a mean and (variance - 1)/2 by a log variance, ev
 of the closed form (a lost 1/2, exp(logvar/2) for exp(logvar), a maximum with the reconstruction in place of a sum) look like
 it near one point and train another posterior.
 
+What is of draws alone (a distance of a batch of codes from a prior's draws, as of an MMD or of WAE, a penalty on them) is no
+misprint of a KL: it is a term of its own, and not recognised.
+
 Write the line that the finding gives, for what the scale is: a log variance, a log standard deviation, a standard deviation
 or a variance (Kingma & Welling 2014, appendix B).
 """

@@ -5,6 +5,9 @@ of e/s (a logistic's, Student's t): log s, once for each element. Where sigma is
 logarithm is what holds it: without it the loss falls as sigma grows, so sigma goes to infinity and the error counts for
 nothing. Counted once instead of once for each element, it lets sigma rest far above the size of the errors.
 
+A scale that is an argument of the loss, one number for each element, may be a network's or somebody's: given, nothing is
+missing, and the defect may be accepted; given by a network, it is trained.
+
 Of a full covariance C it is log det C / 2, once for each sample.
 
 Add the logarithm within the sum over elements, beside the error, or keep the scale fixed.

@@ -4,6 +4,8 @@ A likelihood of independent elements is a sum over them: -log p(x | mu) = sum_i 
 (SSIM), a correlation, a norm of the whole image or a loss on features is no such sum, so there is no noise to read off it,
 and no sigma and no beta. (e^-norm has an integral that no mean moves: a norm is a density, but of a sample as a whole.)
 
+A term in the reconstruction alone (its total variation) is told apart from the likelihood beside it, where there is one.
+
 Use it beside a likelihood, not in place of one. (A noise that is the best of each batch's own residuals couples elements too,
 and so does a full covariance: these are recognised as what they are.)
 """

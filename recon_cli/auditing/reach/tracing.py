@@ -146,6 +146,8 @@ class Trace(TorchFunctionMode):
                 args[0]._node.cuts |= {(axis, 0, size), (axis, size, None)} if isinstance(size, int) else set()
             elif name == "chunk" and kwargs.get("chunks", args[1] if len(args) > 1 else 0) == 2:
                 args[0]._node.halves.add(("joined", axis))
+        if name == "select" and isinstance(args[0], Traced) and args[0]._node is not None and args[1:] in ((1, 0), (1, 1)):
+            args[0]._node.cuts.add((1, args[2], args[2] + 1))
         if name in ("softmax", "log_softmax") and isinstance(args[0], Traced):
             args[0]._use("softmax")
         if name == "index_select" and isinstance(args[-1], Traced) and args[-1]._node is not None:
