@@ -584,11 +584,15 @@ def noise_of_a_model(epsilon, eps_theta):
     return torch.nn.functional.mse_loss(eps_theta, epsilon)
 
 
+def noise_by_time(eps_pred, eps, t):
+    return ((eps_pred - eps) ** 2 / (1 + t.float())[:, None]).mean()
+
+
 def small_number(recon, x, eps):
     return ((recon - x) ** 2 + eps).sqrt().mean()
 
 
-@pytest.mark.parametrize(("loss", "target"), [(noise_predicted, "eps"), (noise_of_a_model, "epsilon")])
+@pytest.mark.parametrize(("loss", "target"), [(noise_predicted, "eps"), (noise_of_a_model, "epsilon"), (noise_by_time, "eps")])
 def test_the_noise_of_a_diffusion_is_data(loss: Any, target: str) -> None:
     report = audit(loss)
     assert (report.rows[0].family, report.verdict) == ("gaussian", "reconstruction-only")

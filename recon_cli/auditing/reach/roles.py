@@ -32,6 +32,7 @@ from recon_cli.auditing.reach.vocabulary import (
     RECORDS,
     ROLES,
     TENSOR_WORDS,
+    TIME,
     meaning_of,
     role_of,
 )
@@ -77,6 +78,7 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     two_in_one(call)
     logits_of_latents(call)
     scale_of_data(call)
+    time_of_a_diffusion(call)
     return call
 
 
@@ -120,6 +122,15 @@ def scale_of_data(call: CallPlan) -> None:
     if len(means) == len(of_x) == 1 and len(scales) == 2:
         (scale,) = of_x
         substitute(call, scale.key, Slot(scale.key, "spread", f"by its name, beside {means[0]}", scale.meaning))
+
+
+def time_of_a_diffusion(call: CallPlan) -> None:
+    """Have what is called t, beside a reconstruction and another target, be no data: its name says nothing then."""
+    slots = call.slots()
+    if len([slot for slot in slots if slot.role == "recon"]) == 1 and [slot.role for slot in slots].count("target") == 2:
+        for slot in slots:
+            if slot.role == "target" and TIME.match(slot.key):
+                substitute(call, slot.key, Slot(slot.key, "unknown", "not matched"))
 
 
 def parts_given(bind: Mapping[str, object], own: list[str], reached: Reached) -> dict[str, object]:

@@ -114,6 +114,7 @@ NUMBERS = re.compile(
     r"(beta|gamma|alpha|delta|lambd?a?_?\w*|lmbda|lam|capacity|steps?|epochs?|\w*_(weight|coeff?|coefficient|scale|factor|step|size|epochs?)|w_\w+"
     r"|iteration|n_\w+|num_\w+|temperature|temp|eps|epsilon|free_(bits|nats)|c_max|m_n)$", re.I
 )  # fmt: skip
+TIME = re.compile(r"ts?$", re.I)
 NOISE = re.compile(r"(eps|epsilon)$", re.I)  # a small number, but in a diffusion
 RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
