@@ -424,8 +424,8 @@ def test_a_wave_alone_has_no_density_whatever_its_sign(loss: Any) -> None:
     (lambda r, x: F.mse_loss((255 * r).clamp(0, 255), (255 * x).clamp(0, 255)), "L = (65,025/(B·D))·Σ(clamp(r, 0, 1)−x)²",
      "0 to 1"),
     (lambda r, x: (r - x.clamp(-1, 1)).abs().sum(), "L = Σ|x̂−x|", "-1 to 1"),
-    (lambda r, x: (r - x.clamp(min=0)).square().sum(), "L = Σ(x̂−x)²", "0 up"),
-    (lambda r, x: (r - x.clamp(0, 255)).square().sum(), "L = Σ(x̂−x)²", "0 to 255"),
+    pytest.param(lambda r, x: (r - x.clamp(min=0)).square().sum(), "L = Σ(x̂−x)²", "0 up", marks=pytest.mark.slow),
+    pytest.param(lambda r, x: (r - x.clamp(0, 255)).square().sum(), "L = Σ(x̂−x)²", "0 to 255", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_data_that_are_clamped_to_where_they_lie_are_no_defect(of: Both, formula: str, within: str) -> None:
     found = audit(lambda recon, x: of(recon, x), (5,))

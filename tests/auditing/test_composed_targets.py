@@ -23,11 +23,14 @@ def of_samples(v: Tensor, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) 
 # fmt: off
 @pytest.mark.parametrize(("loss", "args", "formula", "words"), [
     (lambda v, x0, x1: ((v - (x1 - x0)) ** 2).mean(), "recon,target,spread", GAUSSIAN, "x1 - x0."),
-    (lambda v, x0, x1: ((v - (x1 - x0)) ** 2).mean(), THREE, GAUSSIAN, "x1 - x0."),
+    pytest.param(lambda v, x0, x1: ((v - (x1 - x0)) ** 2).mean(), THREE, GAUSSIAN, "x1 - x0.", marks=pytest.mark.slow),
     (lambda v, x0, x1: (v - x1 + 0.99 * x0).abs().sum(), THREE, "L = Σ|x̂−x|", "x1 - 0.99 x0."),
-    (lambda v, x0, x1: F.huber_loss(v, x1 - x0, delta=0.3), THREE, "L = (1/(B·D))·Σ huber(x̂−x)", "x1 - x0."),
-    (lambda v, y, z: 0.3 * F.mse_loss(v, y) + 0.7 * F.mse_loss(v, z), THREE, GAUSSIAN, "0.3 y + 0.7 z."),
-    (lambda v, y, z: F.mse_loss(v, y * z, reduction="sum"), THREE, "L = Σ(x̂−x)²", "a function of y and z."),
+    pytest.param(lambda v, x0, x1: F.huber_loss(v, x1 - x0, delta=0.3),
+        THREE, "L = (1/(B·D))·Σ huber(x̂−x)", "x1 - x0.", marks=pytest.mark.slow),
+    pytest.param(lambda v, y, z: 0.3 * F.mse_loss(v, y) + 0.7 * F.mse_loss(v, z),
+        THREE, GAUSSIAN, "0.3 y + 0.7 z.", marks=pytest.mark.slow),
+    pytest.param(lambda v, y, z: F.mse_loss(v, y * z, reduction="sum"),
+        THREE, "L = Σ(x̂−x)²", "a function of y and z.", marks=pytest.mark.slow),
     (lambda q, r, q_next: F.mse_loss(q, r + 0.9 * q_next + 2), THREE, GAUSSIAN, "r + 0.9 q_next + 2."),
     (of_samples, SAMPLES, GAUSSIAN, "a function of x, eps, alpha and sigma, where sigma is given."),
     (lambda s, eps, std: ((s * std[:, None] + eps) ** 2).mean(), "recon,target,spread", "L = (1/(B·D))·Σ w·(x̂−x)²",
@@ -45,9 +48,9 @@ def test_a_target_of_several_arguments_is_what_the_pull_vanishes_at(
 @pytest.mark.parametrize("loss", [
     lambda v, x0, x1: ((v - (x1 - x0).mean(0)) ** 2).mean(),
     lambda v, x0, x1: ((v - (x1 - x0.roll(1, 0))) ** 2).mean(),
-    lambda v, x0, x1: (v**2).mean() + ((x1 - x0) ** 2).mean(),
-    lambda v, x0, x1: torch.log1p((v - x1 + x0) ** 2).mean(),
-    lambda v, x0, x1: (((v - x1 * x0) / x0) ** 2).mean(),
+    pytest.param(lambda v, x0, x1: (v**2).mean() + ((x1 - x0) ** 2).mean(), marks=pytest.mark.slow),
+    pytest.param(lambda v, x0, x1: torch.log1p((v - x1 + x0) ** 2).mean(), marks=pytest.mark.slow),
+    pytest.param(lambda v, x0, x1: (((v - x1 * x0) / x0) ** 2).mean(), marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_what_is_no_family_about_a_target_of_several_does_not_pass(loss: Callable[..., Any]) -> None:
     assert not audit(loss, (5,), args=THREE).holds

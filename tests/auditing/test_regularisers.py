@@ -26,9 +26,11 @@ def isotropic(r: Tensor) -> Tensor:
 # fmt: off
 @pytest.mark.parametrize(("loss", "family", "formula"), [
     (lambda recon, x: F.mse_loss(recon, x, **SUMS) + 0.1 * variation(recon), "gaussian", "L = Σ(x̂−x)² + S(recon)"),
-    (lambda recon, x: (recon - x).abs().mean() + 0.1 * variation(recon, 2), "laplace", "L = (1/(B·D))·Σ|x̂−x| + S(recon)"),
+    pytest.param(lambda recon, x: (recon - x).abs().mean() + 0.1 * variation(recon, 2),
+        "laplace", "L = (1/(B·D))·Σ|x̂−x| + S(recon)", marks=pytest.mark.slow),
     (lambda recon, x: F.binary_cross_entropy(recon, x, **SUMS) + isotropic(recon), "bernoulli", "L = CE + S(recon)"),
-    (lambda recon, x: F.binary_cross_entropy_with_logits(recon, x, **SUMS) + variation(recon), "bernoulli", "L = CE + S(recon)"),
+    pytest.param(lambda recon, x: F.binary_cross_entropy_with_logits(recon, x, **SUMS) + variation(recon),
+        "bernoulli", "L = CE + S(recon)", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_prior_of_the_reconstruction_is_a_term_of_its_own(loss: Callable[..., Any], family: str, formula: str) -> None:
     found = audit(loss, (1, 4, 4))

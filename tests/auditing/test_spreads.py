@@ -57,14 +57,16 @@ def test_a_noise_whose_logarithm_is_another_is_a_gap(loss: Callable[..., Any]) -
 @pytest.mark.parametrize(("loss", "shape", "formula", "words"), [
     (lambda r, x, sigma: ((sigma**2 + 0.25) / (sigma * 0.5) ** 2 * (r - x) ** 2).mean(), (5,), "L = (1/(B·D))·Σ w·(x̂−x)²",
      "a function of sigma (15.11 at sigma = 0.3, 5 at sigma = 1, 4.02 at sigma = 7)"),
-    (lambda r, x, sigma: ((1 + sigma**-2).view(-1, 1, 1) * (r - x) ** 2).sum(), (3, 5), "L = Σ w·(x̂−x)²", "2 at sigma = 1"),
+    pytest.param(lambda r, x, sigma: ((1 + sigma**-2).view(-1, 1, 1) * (r - x) ** 2).sum(),
+        (3, 5), "L = Σ w·(x̂−x)²", "2 at sigma = 1", marks=pytest.mark.slow),
     (lambda r, x, snr: (snr.clamp(max=5) / snr * (r - x).square().mean(1)).mean(), (5,), "L = (1/(B·D))·Σ w·(x̂−x)²",
      "1 at snr = 1, 0.7143 at snr = 7"),
     (lambda r, x, std: ((r - x) / std[:, None, None]).square().sum(), (3, 5), "L = Σ w·(x̂−x)²", "1 at std = 1"),
-    (lambda r, x, t: ((1 + t) ** -0.5 * (r - x).abs().sum(1)).mean(), (5,), "L = (1/B)·Σ w·|x̂−x|", "0.7071 at t = 1"),
+    pytest.param(lambda r, x, t: ((1 + t) ** -0.5 * (r - x).abs().sum(1)).mean(),
+        (5,), "L = (1/B)·Σ w·|x̂−x|", "0.7071 at t = 1", marks=pytest.mark.slow),
     (lambda r, x, u: (u / u.sum() * (r - x).square().sum(1)).sum(), (5,), "L = (1/B)·Σ w·(x̂−x)²", "a function of u:"),
-    (lambda r, x, u: (u * F.binary_cross_entropy_with_logits(r, x, reduction="none").sum(1)).sum(), (5,),
-     "L = Σ w·CE", "1 at u = 1"),
+    pytest.param(lambda r, x, u: (u * F.binary_cross_entropy_with_logits(r, x, reduction="none").sum(1)).sum(), (5,),
+     "L = Σ w·CE", "1 at u = 1", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_weights_that_are_given_for_each_sample_leave_the_family(
     loss: Callable[..., Any], shape: tuple[int, ...], formula: str, words: str
@@ -88,7 +90,7 @@ def test_a_weight_of_what_is_called_a_scale_has_two_readings() -> None:
 @pytest.mark.parametrize("loss", [
     lambda r, s, x: (0.5 * (x - r) ** 2 / F.softplus(s)).sum(),
     lambda recon, logvar, x: ((x - recon) ** 2 * torch.exp(-logvar)).sum(),
-    lambda recon, scale, x: ((x - recon).abs() / scale).mean(),
+    pytest.param(lambda recon, scale, x: ((x - recon).abs() / scale).mean(), marks=pytest.mark.slow),
 ])
 def test_a_noise_of_every_element_without_its_logarithm_is_no_gap(loss: Callable[..., Any]) -> None:
     found = audit(loss, **SMALL)
@@ -103,11 +105,11 @@ def normal(x: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Ten
 @pytest.mark.parametrize(("loss", "shape"), [
     (lambda out, x: normal(x, out[:, :1], out[:, 1:]), "1x28x28"),
     (lambda out, x: normal(x, out[:, :3], out[:, 3:6]), "3x28x28"),
-    (lambda out, x: normal(x, out[..., :1], out[..., 1:]), "1x28x1"),
+    pytest.param(lambda out, x: normal(x, out[..., :1], out[..., 1:]), "1x28x1", marks=pytest.mark.slow),
     (lambda out, x: normal(x[:, 0], out[:, 0], out[:, 1]), "1x28x28"),
-    (lambda out, x: normal(x[:, 0], out.select(1, 0), out.select(1, 1)), "1x28x28"),
+    pytest.param(lambda out, x: normal(x[:, 0], out.select(1, 0), out.select(1, 1)), "1x28x28", marks=pytest.mark.slow),
     (lambda out, x: normal(x, out[:, : x.shape[1]], out[:, x.shape[1] :]), "1x28x28"),
-    (lambda out, x: normal(x, *torch.split(out, x.shape[1], dim=1)), "1x28x28"),
+    pytest.param(lambda out, x: normal(x, *torch.split(out, x.shape[1], dim=1)), "1x28x28", marks=pytest.mark.slow),
 ])
 def test_a_prediction_that_is_cut_in_columns_has_a_mean_and_a_noise_in_them(loss: Callable[..., Any], shape: str) -> None:
     found = audit(loss)
