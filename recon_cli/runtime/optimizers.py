@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
     """Return torch's optimizers by name in lower case: those that train any dense parameter from one gradient."""
     import torch
 
-    known: dict[str, Any] = vars(torch.optim)
+    known: Mapping[str, Any] = vars(torch.optim)
     return {each.lower(): kind for each, kind in known.items() if isinstance(kind, type) and each.lower() not in UNFIT}
 
 

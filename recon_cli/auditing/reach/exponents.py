@@ -68,7 +68,7 @@ def growth(
     rows = {shape[0] for shape in map(loss.shapes.get, loss.leaves) if shape and shape[0] % batch == 0}
 
     def samples(number: int) -> int | None:
-        shape = () if number in loss.parameters else loss.shapes[number]
+        shape: tuple[int, ...] = () if number in loss.parameters else loss.shapes[number]
         return 0 if shape[:1] and shape[0] in rows else 1 if shape[1:2] == (batch,) else None
 
     by_batch = powers(step, [*ways], batch, samples)
@@ -163,7 +163,8 @@ def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Size
     if len(taker.arguments) < 2 or len(others) != 1:
         return
     other = getattr(others[0], "number", None)
-    if of_data := other in loss.constants and loss.values[other].numel() == 1:
+    of_data = other is not None and other in loss.constants and loss.values[other].numel() == 1
+    if other is not None and of_data:
         value = float(loss.values[other])
     elif isinstance(others[0], (int, float)) and others[0]:
         value = abs(float(others[0]))
