@@ -316,7 +316,7 @@ def test_one_that_dies_takes_the_others_with_it(who: int, monkeypatch: pytest.Mo
     assert codes == ([2, -9] if who else [-9, 2])
     assert "Traceback" not in "".join(said())
     if who:
-        assert said()[0].startswith("error: Process 0 lost the others")
+        assert said()[0].startswith("error: Process 1 of 2 is gone.")
 
 
 @pytest.mark.slow

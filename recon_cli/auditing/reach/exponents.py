@@ -68,8 +68,9 @@ def growth(
     rows = {shape[0] for shape in map(loss.shapes.get, loss.leaves) if shape and shape[0] % batch == 0}
 
     def samples(number: int) -> int | None:
-        shape: tuple[int, ...] = () if number in loss.parameters else loss.shapes[number]
-        return 0 if shape[:1] and shape[0] in rows else 1 if shape[1:2] == (batch,) else None
+        if number in loss.parameters or not (shape := loss.shapes[number]):
+            return None
+        return 0 if shape[0] in rows else 1 if shape[1:2] == (batch,) else None
 
     by_batch = powers(step, [*ways], batch, samples)
     by_own = element_powers(step, [output], [*means, *scales]) | element_powers(step, means, [output])
