@@ -54,3 +54,32 @@ def test_a_target_of_several_arguments_is_what_the_pull_vanishes_at(
 ])  # fmt: skip
 def test_what_is_no_family_about_a_target_of_several_does_not_pass(loss: Callable[..., Any]) -> None:
     assert not audit(loss, (5,), args=THREE).holds
+
+
+def flow(model_out, x_1, x_0):
+    return (model_out - (x_1 - x_0)).square().mean()
+
+
+def velocity(pred_v, x_start, noise, sqrt_ac, sqrt_1mac):
+    return (pred_v - (sqrt_ac * noise - sqrt_1mac * x_start)).square().mean()
+
+
+@pytest.mark.parametrize("loss", [flow, velocity])
+def test_a_named_prediction_is_it_where_two_are_named_data(loss: Any) -> None:
+    report = audit(loss)
+    assert (report.rows[0].family, report.verdict) == ("gaussian", "reconstruction-only")
+    assert [key for key, role, _ in report.roles if role == "recon"] == [loss.__code__.co_varnames[0]]
+
+
+def of_a_library(recons, sample, posterior_mean, posterior_logvar):
+    kl = 0.5 * (posterior_mean**2 + posterior_logvar.exp() - 1 - posterior_logvar).sum()
+    return 0.5 * (recons - sample).square().sum() + kl
+
+
+def weighed_samples(pred, target, sample_w):
+    return (sample_w * (pred - target) ** 2).sum()
+
+
+def test_a_sample_that_is_compared_is_data_and_weights_of_samples_are_a_mask() -> None:
+    assert audit(of_a_library).verdict == "elbo"
+    assert ("sample_w", "mask") in [(key, role) for key, role, _ in audit(weighed_samples).roles]

@@ -33,7 +33,7 @@ COSTS: dict[str, dict[str, float]] = {
     "target": {"target": 0, "recon": 2},
     "scale": {"scale": 0, "spread": 1, "prior": 2},
     "mu": {"mu": 0, "recon": 3, "prior": 2},
-    "z": {"z": 0, "recon": 3, "compared": 1, "probs": 1},
+    "z": {"z": 0, "recon": 3, "target": 3, "compared": 1, "probs": 1},
     "unknown": {"recon": 1, "target": 1, "mu": 1, "scale": 1, "probs": 1, "spread": 2, "mask": 2, "compared": 2, "prior": 2},
 }
 SURE = {"recon": {"recon", "decoder"}, "mean": {"mu", "posterior"}, "latents": {"mu", "scale", "probs"}}
@@ -210,9 +210,11 @@ def together(roles: Mapping[str, str], slots: Mapping[str, Slot], seen: Structur
     """
     inside, named, sure = [*roles.values()], [slots[key].role for key in roles], seen is not None
     recons = [key for key, role in roles.items() if role in SURE["recon"]]
-    for alike in (recons, [key for key, role in roles.items() if role == "target"]):
+    targets = [key for key, role in roles.items() if role == "target"]
+    one = sure and [slots[key].role for key in recons] == ["recon"]
+    for alike in (recons, targets):
         leaning = seen is None or any({*pair} in seen.leaning for pair in itertools.combinations(alike, 2))
-        told = all(slots[key].how == "given by --args" for key in alike)  # of which one target may be made
+        told = all(slots[key].how == "given by --args" or one for key in alike)  # of which one target may be made
         if alike[1:] and not told and (leaning or any(slots[key].role != roles[key] for key in alike)):
             return math.inf
     if "compared" in inside and {*inside} != {"compared"}:

@@ -32,7 +32,7 @@ SCALE_WORDS = {
 }
 LATENT_SIDE = r"(_?(z|q|enc|latent|post|posterior|latents|hat|x|t))?"
 SCALES = {
-    meaning: re.compile(rf"((z|q|enc|latent|post|mu|en|ls)_?)?{words}{LATENT_SIDE}s?$", re.I)
+    meaning: re.compile(rf"((z|q|enc|encoder|latent|post|posterior|mu|en|ls)_?)?{words}{LATENT_SIDE}s?$", re.I)
     for meaning, words in SCALE_WORDS.items()
 }
 WHOSE = r"pred(icted)?|true|target|gt|model"
@@ -54,7 +54,7 @@ NAMED = {
     """,
     "mu": r"""
         mus?  mu_?[zq]  [zq]_?mus?  means?  mean_?[zq]  [zq]_?means?  z_?m  zm  latent_?(mean|mu)  (mean|mu)_?latent
-        enc_?(mean|mu)  (mean|mu)_?enc  q_?mean  [zq]_?loc  mu_?hat  mu_?posterior  post_?mean  en_?mu
+        enc(oder)?_?(mean|mu)  (mean|mu)_?enc  q_?mean  posterior_?(mean|mu|loc)  [zq]_?loc  mu_?hat  mu_?posterior  post_?mean  en_?mu
     """,
     "probs": r"""
         q_?y  qy_?logits?  logits_?[yz]  probs_?[yz]  prob_?[yz]  q_?c  alpha_?z  cat_?probs
@@ -77,7 +77,7 @@ NAMED = {
         z  zs  z_?samples?  sampled?_?z  latents?  (latent_)?samples?  sampled_latents?  encoded  codes?
     """,
     "mask": r"""
-        masks?  \w+_mask  is_?pad\w*  pads?  padding\w*  weights?  sample_weights?  w  valid
+        masks?  \w+_mask  is_?pad\w*  pads?  padding\w*  weights?  (sample|pixel|element)_?w(eights?)?  w  valid
     """,
     "length": r"""
         lengths?  seq_?len\w*  lens
