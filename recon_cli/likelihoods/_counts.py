@@ -45,10 +45,10 @@ def _saddle_point(x: Tensor, mu: Tensor) -> Tensor:
     from recon_cli.numerics.stable import deviance
     from recon_cli.numerics.tables import looked_up
 
-    return deviance(x, mu) + looked_up(_poisson_rest, x)
+    return deviance(x, mu) + looked_up(poisson_rest, x)
 
 
-def _poisson_rest(x: Tensor) -> Tensor:
+def poisson_rest(x: Tensor) -> Tensor:
     """Return the nll of mu = x > 0: Stirling's error, log(2 pi x)/2; 0 where x = 0."""
     from recon_cli.numerics.stable import stirling_error
 

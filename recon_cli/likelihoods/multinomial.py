@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +11,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import parameter
 from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval, pieces
+from recon_cli.likelihoods._counts import poisson_rest
 from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 from recon_cli.numerics.compensated import two_product
 
@@ -96,11 +96,9 @@ class Multinomial(Likelihood):
 
     def _rest(self, x: Tensor) -> Tensor:
         """Return the nll of the likeliest mu, x/n: Stirling's errors and log(2 pi x)/2, of each kind less of all."""
-        from recon_cli.numerics.stable import stirling_error
+        from recon_cli.numerics.tables import looked_up
 
-        total = x.sum(dim=-1)
-        each, whole = ((stirling_error(n) + (2 * math.pi * n.where(n > 0, 1)).log() / 2).where(n > 0, 0) for n in (x, total))
-        return each.sum(dim=-1) - whole
+        return looked_up(poisson_rest, x).sum(dim=-1) - poisson_rest(x.sum(dim=-1))  # totals may be beyond any table
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:

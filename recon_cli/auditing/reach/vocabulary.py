@@ -54,7 +54,8 @@ NAMED = {
     """,
     "mu": r"""
         mus?  mu_?[zq]  [zq]_?mus?  means?  mean_?[zq]  [zq]_?means?  z_?m  zm  latent_?(mean|mu)  (mean|mu)_?latent
-        enc(oder)?_?(mean|mu)  (mean|mu)_?enc  q_?mean  posterior_?(mean|mu|loc)  [zq]_?loc  mu_?hat  mu_?posterior  post_?mean  en_?mu
+        enc(oder)?_?(mean|mu)  (mean|mu)_?enc  q_?mean  posterior_?(mean|mu|loc)  [zq]_?loc  mu_?hat  mu_?posterior  post_?mean
+        en_?mu
     """,
     "probs": r"""
         q_?y  qy_?logits?  logits_?[yz]  probs_?[yz]  prob_?[yz]  q_?c  alpha_?z  cat_?probs
