@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -57,7 +56,7 @@ def composed(problem: Problem, pair: Pair, scaling: Scaling) -> ReconstructionTe
     even = bool((slopes - slopes.median()).abs().max() <= SAME * slopes.median().abs())
     if even:
         match = at_points(problem, base, recon.key, centre, points)
-        return None if match is None else ReconstructionTerm(match, sign=sign_of(match), location=True, aim=words)
+        return None if match is None else ReconstructionTerm(match, sign=match.sign, location=True, aim=words)
     whose = weighing(problem, base, pair, keys, points)
     if not whose or line is None:
         return None
@@ -68,13 +67,7 @@ def composed(problem: Problem, pair: Pair, scaling: Scaling) -> ReconstructionTe
         return None
     own = plainly(problem, scaling)
     given = GivenWeights(" and ".join(whose), (), named=False)
-    sign = sign_of(match)
-    return ReconstructionTerm(replace(match, weight=sign * own), sign=sign, location=True, aim=words, given=given)
-
-
-def sign_of(match: Match) -> int:
-    """Return -1 of a match that falls as a prediction leaves its target."""
-    return int(math.copysign(1, match.weight))
+    return ReconstructionTerm(replace(match, weight=match.sign * own), sign=match.sign, location=True, aim=words, given=given)
 
 
 def others(problem: Problem) -> list[str]:

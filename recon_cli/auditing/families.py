@@ -77,6 +77,11 @@ class Match:
     given: tuple[tuple[str, float], ...] = ()
 
     @property
+    def sign(self) -> int:
+        """+1 of a loss that grows as a prediction leaves its target, -1 of one that falls."""
+        return int(math.copysign(1, self.weight))
+
+    @property
     def own(self) -> dict[str, float]:
         """The loss's own numbers by name."""
         return dict(zip(self.candidate.own, self.numbers, strict=True)) if self.candidate else {}

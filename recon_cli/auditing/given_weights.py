@@ -6,7 +6,6 @@ logarithm of the scale that w makes is missing, which holds it: the loss falls w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from recon_cli.auditing.probes import benign, data_of, gradients, value_at
 from recon_cli.auditing.reach.call_plans import Slot, substitute
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.reach.vocabulary import role_of
-from recon_cli.auditing.scaling import Scaling
+from recon_cli.auditing.scaling import Scaling, product
 from recon_cli.auditing.trained_scales import POWERS, TrainedScale
 
 LEVELS = (0.02, 0.1, 0.3, 0.7, 1.0, 1.9, 4.0, 7.0, 30.0, 200.0)
@@ -65,8 +64,7 @@ def is_named_scale(slot: Slot) -> bool:
 
 def plainly(problem: Problem, scaling: Scaling) -> float:
     """Return what an element of weight 1 weighs: one over the sizes of means."""
-    powers = ((problem.sizes.batch, scaling.batch[1]), (scaling.length or problem.sizes.D, scaling.dim[1]))
-    return float(math.prod(float(size) ** (power or 0.0) for size, power in powers))
+    return product((problem.sizes.batch, scaling.length or problem.sizes.D), (scaling.batch[1], scaling.dim[1]))
 
 
 def fixed(problem: Problem, slot: Slot, base: Mapping[str, Tensor]) -> Problem:

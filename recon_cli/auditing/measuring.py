@@ -152,7 +152,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         within = within or (limits(elements, match) if same else "")
         match = match if same else None
     location = alone and used is not None and target is not None and is_location(elements)
-    sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
+    sign = sign_of(problem, base, pair) if match is None else match.sign
     normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
     return ReconstructionTerm(match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
 
@@ -389,7 +389,7 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
             match = None  # it was none of logits; and small shares taken for logits are all but equal ones
         if match is not None:
             break
-    sign, additive = 0 if match is None else int(math.copysign(1, match.weight)), worst < 1e-7
+    sign, additive = 0 if match is None else match.sign, worst < 1e-7
     count = "" if additive or match is not None else bound(problem, pair)  # of several samples, each as long as the data
     return ReconstructionTerm(match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count)
 

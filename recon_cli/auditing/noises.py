@@ -72,7 +72,7 @@ class Chosen:
     def of(self, rec: ReconstructionTerm) -> ReconstructionTerm:
         """Return the reconstruction as that likelihood."""
         match = Match(self.family, self.weight, self.off, link=LINK)
-        return replace(rec, match=match, additive=True, sign=int(math.copysign(1, self.weight)), location=True)
+        return replace(rec, match=match, additive=True, sign=match.sign, location=True)
 
 
 LINK = "noise chosen"
@@ -225,7 +225,7 @@ def spread_of(problem: Problem, pair: Pair, meaning: str | None) -> Reconstructi
     read = None if fields is None or elements is None else reading(elements, scale.key, *fields)
     if read is None or halved(problem, *read):
         return replace(term, sign=sign_of(problem, benign(problem), pair))
-    return replace(term, match=read[0], sign=int(math.copysign(1, read[0].weight)), spread=read[1])
+    return replace(term, match=read[0], sign=read[0].sign, spread=read[1])
 
 
 def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
