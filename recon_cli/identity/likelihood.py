@@ -9,7 +9,6 @@ proofs, the measurements and the tests are these three set against each other.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import re
@@ -160,9 +159,7 @@ class Likelihood(Parametric, ABC):
 
         For engines, which check data once themselves, and train on grey levels knowing what that is.
         """
-        same = copy.copy(self)
-        object.__setattr__(same, "admits", True)
-        return same
+        return self.with_unchecked(admits=True)
 
     @property
     def part(self) -> Likelihood:

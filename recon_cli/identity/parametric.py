@@ -6,6 +6,7 @@ A :class:`Parametric` is a frozen dataclass whose fields are the numbers, so par
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import numbers
@@ -53,11 +54,12 @@ class Parametric:
     """Something whose fields, each a :func:`parameter`, are numbers: checked, spelled and read back.
 
     A field may also hold a tensor that is being learned, or a symbol: those are not checked. ``sized_by`` is the field that
-    says how many numbers a decoder gives for an element, where one does.
+    says how many numbers a decoder gives for an element, where one does; ``derived`` are attributes made of the fields.
     """
 
     name: ClassVar[str]
     sized_by: ClassVar[str] = ""
+    derived: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -73,6 +75,18 @@ class Parametric:
                     f"{field.name} ({field.metadata['meaning']}) lies in {domain}.",
                     f"Write {self.name}:{field.name}={field.default:g}, say.",
                 )
+
+    def with_unchecked(self, **values: object) -> Self:
+        """Return the same with other values for some attributes, which are not looked at: a compiler could not."""
+        if not type(self).__module__.startswith("recon_cli."):  # somebody's own class, which may keep anything
+            same = copy.copy(self)
+        else:  # attribute by attribute, for torch's compiler knows no copy before torch 2.12
+            same = object.__new__(type(self))
+            for name in (*(field.name for field in dataclasses.fields(self)), *self.derived):
+                object.__setattr__(same, name, getattr(self, name))
+        for name, value in values.items():
+            object.__setattr__(same, name, value)
+        return same
 
     @property
     def parameters(self) -> dict[str, Number]:

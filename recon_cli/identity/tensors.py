@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array, dense, numbered
@@ -64,6 +65,20 @@ def wide(value: Tensor) -> Tensor:
     return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
 
 
+def beside(like: Tensor, numbers: float | Sequence[Any]) -> Tensor:
+    """Return plain numbers as a tensor of the dtype and on the device of ``like``.
+
+    To a GPU nothing is copied, for which it would be waited: it writes them, one after another.
+    """
+    import torch
+
+    if like.device.type == "cpu":
+        return like.new_tensor(numbers)
+    if isinstance(numbers, (int, float)):
+        return like.new_full((), numbers)
+    return torch.stack([beside(like, each) for each in numbers])
+
+
 def times(values: Tensor, number: float | Tensor) -> Tensor:
     """Return values that nobody else has, times a number: in place by a plain one, for what is new goes through memory."""
     return values.mul_(number) if isinstance(number, (int, float)) else values * number
@@ -81,7 +96,7 @@ def product(one: Tensor, other: Tensor, intercept: float | Tensor, factor: float
     import torch
 
     if not isinstance(intercept, torch.Tensor):
-        intercept = one.new_tensor(intercept)
+        intercept = beside(one, intercept)
     return torch.addcmul(intercept, one, other, value=factor)
 
 

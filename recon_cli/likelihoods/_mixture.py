@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -38,6 +37,7 @@ class Components(Parametric):
 
     component: ClassVar[type[Likelihood]]
     sized_by: ClassVar[str] = "components"
+    derived: ClassVar[tuple[str, ...]] = ("_part", "_size", "_domain")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,9 +65,7 @@ class Components(Parametric):
 
     def at(self, scales: Tensor) -> Likelihood:
         """Return a component of these scales; without looking at its numbers again, which a compiler could not."""
-        part = copy.copy(self.part)
-        object.__setattr__(part, self.size, wide(scales))
-        return part
+        return self.part.with_unchecked(**{self.size: wide(scales)}, admits=True)
 
     def _parts(self) -> tuple[tuple[str, Region], ...]:
         """Return the names of what the decoder gives for an element, and where each may lie."""

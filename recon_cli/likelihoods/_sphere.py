@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.parametric import Number
-from recon_cli.identity.tensors import standard_gamma
+from recon_cli.identity.tensors import beside, standard_gamma
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -42,11 +42,11 @@ def log_integral(d: int, kappa: Number) -> Tensor:
     if kappa.ndim and d == 2:  # one for each element, to a rounding or two of the integral
         integral: Tensor = 2 * math.pi * torch.special.i0e(kappa)
         return integral.log()
-    nu = kappa.new_tensor(d / 2 - 1)
+    nu = beside(kappa, d / 2 - 1)
     near = torch.hypot(nu, kappa) < 25
     far = kappa.where(~near, 25)
     size = torch.hypot(nu, far)
-    table = kappa.new_tensor(DEBYE)
+    table = beside(kappa, DEBYE)
     k = torch.arange(len(DEBYE), dtype=kappa.dtype, device=kappa.device)
     series = (table * nu ** (2 * k) * size ** -(k[:, None] + 2 * k)).sum()
     expansion = nu * (2 * math.pi / (nu + size)).log() + nu * nu / (size + far) + (2 * math.pi / size * series**2).log() / 2
@@ -60,7 +60,7 @@ def log_integral(d: int, kappa: Number) -> Tensor:
         product *= n * (d - 2 + 2 * n)
         terms.append(area * (2**n / product))
     powers = (small / 2) ** (2 * torch.arange(1, 64, device=kappa.device))
-    return ((area + (powers * kappa.new_tensor(terms)).sum()) * (-small).exp()).log().where(near, expansion)
+    return ((area + (powers * beside(kappa, terms)).sum()) * (-small).exp()).log().where(near, expansion)
 
 
 def concentration(d: int, loss: float) -> float:
@@ -106,7 +106,7 @@ def draw(d: int, kappa: Number, like: Tensor, generator: Generator | None) -> Te
     left = torch.arange(len(distances), device=distances.device)
     while len(left):
         strength = every[left]
-        b = half / (strength + strength.hypot(strength.new_tensor(half)))
+        b = half / (strength + strength.hypot(beside(strength, half)))
         edge = 2 * b / (1 + b)
         one, two = (standard_gamma(distances.new_full(left.shape, half), generator) for _ in range(2))
         off = 2 * b * one / (two + b * one)

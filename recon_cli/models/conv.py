@@ -10,6 +10,7 @@ from torch import nn
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell, unflattened
+from recon_cli.identity.tensors import beside
 from recon_cli.models._autoencoder import Autoencoder
 from recon_cli.models._layers import initialised, linear, tempered, unset
 from recon_cli.runtime.images import COLOURS
@@ -87,7 +88,7 @@ def of_doubled(layer: nn.Conv2d, x: Tensor, size: tuple[int, int]) -> Tensor:
     if size != (2 * x.shape[2], 2 * x.shape[3]):
         grown: Tensor = layer(nn.functional.interpolate(x, size=size))
         return grown
-    sums = layer.weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    sums = beside(layer.weight, [[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
     weight = torch.einsum("ak,bl,oikl->ioab", sums, sums, layer.weight)
     return nn.functional.conv_transpose2d(x, weight, layer.bias, stride=2, padding=1)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.identity.parametric import Number
-from recon_cli.identity.tensors import asks_gradient
+from recon_cli.identity.tensors import asks_gradient, beside
 
 OF_COUNTS = (  # Stirling's errors of 1 to 15
     0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
@@ -149,7 +149,7 @@ def stirling_error(k: Tensor, more: Number | None = None) -> Tensor:
     if isinstance(more, Tensor) and more.ndim:  # a noise of its own for each element
         return stirling_error_of(k + more)
     if more is None:
-        n, table = k, torch.tensor(OF_COUNTS, dtype=k.dtype, device=k.device)
+        n, table = k, beside(k, OF_COUNTS)
     else:
         n, steps = k + more, torch.arange(17, dtype=k.dtype, device=k.device) + more
         added = bend((2 * steps[:16] + 1) ** -2)

@@ -46,6 +46,24 @@ def bare(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     return type(kind.__name__, (kind,), methods)
 
 
+def fuses(kind: type[torch.optim.Optimizer], device: torch.device) -> bool:
+    """Return whether torch makes an optimizer's step in one pass over all parameters on a device: not all that say so do."""
+    import torch
+
+    if "fused" not in inspect.signature(kind).parameters or device.type not in ("cpu", "cuda"):
+        return False
+    if device.type == "cpu":
+        return True
+    part = torch.zeros(1, device=device, requires_grad=True)
+    part.grad = torch.zeros_like(part)
+    try:
+        new: Callable[..., torch.optim.Optimizer] = bare(kind)
+        new([part], lr=1.0, fused=True).step()
+    except RuntimeError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def optimizers_without_compiler() -> Iterator[None]:
     """Have no optimizer of torch's import the compiler meanwhile; where something has imported it, leave them as they are.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -12,11 +13,12 @@ import torch
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.tensors import wide
+from recon_cli.identity.tensors import beside, wide
 from recon_cli.models._base import Model
 from recon_cli.runtime.devices import Uncompiled, compiled
 from recon_cli.runtime.torch_state import process_settings
 from recon_cli.training.average import Average
+from recon_cli.training.captured import Captured, CapturedOptimizer, captures
 from recon_cli.training.figures import CHUNK, Epoch, look, measured, total
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, NoiseRule, still
@@ -78,12 +80,17 @@ class State:
         device = rows.device.type
         self.precision = torch.autocast(device, torch.bfloat16, cache_enabled=False) if settings.bf16 else nullcontext()
         self.terms: Callable[[Tensor, Tensor], Terms] = self.objective
-        self.graph: Callable[..., tuple[Sequence[Tensor], Tensor]] | None = None
+        self.graph: Callable[[Tensor, Tensor, Tensor], tuple[Sequence[Tensor], Tensor]] | None = None
+        self.advance: Callable[[], object] = self.optimizer.step
         if settings.compile:
             quick = compiled(self.objective, whole=False)
             self.terms = lambda x, eps: (quick if self.is_usual else self.objective)(x, eps)
-            if self.closed and model.closed and noise.closed:
-                self.graph = compiled(Graph(model, noise, self.objective).gradient)
+        if self.closed and model.closed and noise.closed and (settings.compile or captures(rows.device)):
+            plain = Graph(model, noise, self.objective).gradient
+            self.graph = partial(compiled(plain) if settings.compile else plain, self.parameters)
+            if captures(rows.device):
+                self.graph = Captured(self.graph, partial(plain, self.parameters))
+                self.advance = CapturedOptimizer(self.optimizer) if CapturedOptimizer.takes(self.optimizer) else self.advance
         shown = min(SHOWN, max(CHUNK // rows.shape[1], len(rows) // SHARE, 1))
         every = max(1, len(rows) // shown)
         self.some = rows[::every][:shown] if every > 1 else rows
@@ -103,7 +110,7 @@ class State:
         with self.model.stepping(self.settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
             self.trace[self.at] = self.descend(x, eps)
         self.scheduler(self.epoch * self.steps + self.at)
-        self.optimizer.step()
+        self.advance()
         self.at += 1
         self.average(self.epoch * self.steps + self.at)
 
@@ -112,7 +119,7 @@ class State:
         if self.graph is not None and self.is_usual:
             try:
                 with torch.no_grad():
-                    slopes, figures = self.graph(self.parameters, x, eps, x.new_full((), self.weight))
+                    slopes, figures = self.graph(x, eps, x.new_full((), self.weight))
                 for part, slope in zip(self.parameters, slopes, strict=True):
                     part.grad = slope
                 return figures
@@ -154,7 +161,7 @@ class State:
         likelihood = self.likelihood(events, self.model.link.inverse(raw), weights).admitted()
         nll = (self.term(likelihood, events, raw, weights) / len(x)).to(raw.dtype)
         size = getattr(likelihood, self.noise.level) if self.noise.level else 1.0
-        noise = torch.as_tensor(size, dtype=nll.dtype, device=x.device).detach()
+        noise = size.detach().to(nll.dtype) if isinstance(size, torch.Tensor) else beside(nll.detach(), size)
         return Terms(nll, kl, paid, noise.min() if noise.ndim else noise)
 
     def whole(self, mean: Tensor) -> Tensor:

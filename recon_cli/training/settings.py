@@ -17,7 +17,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.likelihoods._by_decoder import by_network, levels_by_network
 from recon_cli.models._options import Domain, Keywords, Options, outside, spelled
-from recon_cli.runtime.optimizers import bare, optimizers
+from recon_cli.runtime.optimizers import bare, fuses, optimizers
 from recon_cli.sources import ReadKeywords, ReadOptions
 from recon_cli.training.schedules import Schedule
 
@@ -121,7 +121,7 @@ class Settings(Options):
             groups.append({"params": [*noise.parameters()], "weight_decay": 0.0})
         else:  # one group is one call
             groups[0]["params"] += noise.parameters()
-        fused = "fused" in takes and next(model.parameters()).device.type in ("cpu", "cuda")
+        fused = fuses(self.optimizer_class, next(model.parameters()).device)
         return self.new_optimizer(groups, **({"fused": True} if fused else {}))
 
 
