@@ -20,6 +20,7 @@ from recon_cli.identity.regions import REAL, check, inside
 from recon_cli.identity.shapes import fitting_shapes, spell
 from recon_cli.identity.tensors import as_tensor
 from recon_cli.likelihoods._grey_levels import Grid
+from recon_cli.runtime import devices
 from recon_cli.runtime.lazy_arrays import Lazy, prefetch
 from recon_cli.sources._split import scattered
 
@@ -88,7 +89,7 @@ class ComparisonCase:
     @property
     def block(self) -> int:
         """How many samples fill a chunk: what is shared out is counted in these, so that sums do not depend on the shares."""
-        return max(1, CHUNK // (self.numbers // len(self.mu)))
+        return max(1, CHUNK * devices.width(self.device) // (self.numbers // len(self.mu)))
 
     def parts(self, piece: Piece) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield a piece's events, and their weights if any, in chunks that fit the cache, each within a block."""
@@ -124,11 +125,12 @@ class ComparisonCase:
         Raises ReconError for what the likelihood does not take, OutsideSupport where its relaxation does.
         """
         stop = len(self.mu) if stop is None else stop
-        size = self.block * max(1, PIECE // (self.block * (self.numbers // len(self.mu))))
+        read = isinstance(self.x, Lazy) or isinstance(self.mu, Lazy)
+        most = PIECE if read else PIECE * devices.width(self.device)
+        size = self.block * max(1, most // (self.block * (self.numbers // len(self.mu))))
         spans = ((first, min(first + size, stop)) for first in range(start, stop, size))
         parts = (self._read(*span) for span in spans)
-        copied = self.device.type == "cuda" and (isinstance(self.x, Lazy) or isinstance(self.mu, Lazy))
-        for first, x, mu in prefetch(parts) if copied else parts:
+        for first, x, mu in prefetch(parts) if read and self.device.type == "cuda" else parts:
             yield self._admitted(first, x, mu)
 
     def _read(self, start: int, stop: int) -> tuple[int, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from recon_cli.comparison.kernels import Found, Kind
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.comparison.warming import make_in_background
 from recon_cli.errors import ReconError, unknown
-from recon_cli.runtime import processes
+from recon_cli.runtime import devices, processes
 from recon_cli.runtime.devices import Uncompiled
 from recon_cli.runtime.threads import shared_out
 from recon_cli.sources._values import numbers
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "eager", "compile")
 GRADIENTS = ("sample", "all")
 LARGE = 31 << 20  # bytes
-PAYS = 1 << 29  # numbers: below, the seconds of compiling are more than it saves
-PAYS_NEXT_TIME = 1 << 25  # numbers: from here on a kernel is made in the background
-PAYS_WHEN_KEPT = 1 << 22  # numbers: below, loading a kernel that was compiled before saves nothing
+# Numbers; on a GPU as many times more as its width is.
+PAYS = 1 << 29  # below, the seconds of compiling are more than it saves
+PAYS_NEXT_TIME = 1 << 25  # from here on a kernel is made in the background
+PAYS_WHEN_KEPT = 1 << 22  # below, loading a kernel that was compiled before saves nothing
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ def compiles(engine: str, case: ComparisonCase) -> bool:
     """Return whether an engine compiles a measurement: ``auto`` does where that pays, with a kernel that was kept much sooner."""
     if engine != "auto":
         return engine == "compile"
-    kept = case.numbers >= PAYS_WHEN_KEPT and case.device.type == "cpu" and kernels.is_kept(Kind.of(case))
-    return case.numbers >= PAYS or all(processes.all_gather(kept))
+    numbers = case.numbers / devices.width(case.device)
+    kept = numbers >= PAYS_WHEN_KEPT and case.device.type == "cpu" and kernels.is_kept(Kind.of(case))
+    return numbers >= PAYS or all(processes.all_gather(kept))
 
 
 def _by_engine(case: ComparisonCase, engine: str, gradients: str, progress: Progress | None) -> Measured:
@@ -192,18 +194,19 @@ def _tally(
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
     sample.add(piece.start, events, points, *([] if piece.weights is None else [piece.weights]))
     if reduction is not None:
-        tally = measure(case.claim, events, points, reduction=reduction)
+        tally = replace(measure(case.claim, events, points, reduction=reduction), ratios=())
     else:
 
         def measured(part: Part) -> Tally:
             x, mu, weights = part
-            return measure(case.claim, x, mu, gradients=everywhere, weights=weights)
+            tally = measure(case.claim, x, mu, gradients=everywhere, weights=weights)
+            # Where there is a sample, the ratios are those of its elements: those of all would fill the memory.
+            return replace(tally, ratios=() if case.stride > 1 else tuple(each.cpu() for each in tally.ratios))
 
         tally = sum(spread(measured, [*case.parts(piece)]), Tally())
     if tally.infinite:
         raise beyond(case, piece.x, piece.mu, tally, piece.start // max(1, case.events // len(case.mu)))
-    # Where there is a sample, the ratios are those of its elements: those of all would fill the memory.
-    return replace(tally, ratios=()) if case.stride > 1 else tally
+    return tally
 
 
 class Sample:

@@ -25,6 +25,7 @@ from recon_cli.comparison.claim import (
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
 from recon_cli.numerics.compensated import Total
+from recon_cli.runtime import devices
 
 if TYPE_CHECKING:
     import torch
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
     Reduction = Callable[[Claim, Tensor, Tensor], Tensor]  # :func:`reduced`, or what it was compiled to
 
-PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
+PIECE = 1 << 21  # numbers: what is read, or compiled, at a time; on a GPU more
 NEAR = 1e-3  # of the slope: a ratio so near to it is of finite gradients, whatever digits of them are lost
-CHUNK = 1 << 16  # numbers: the temporaries of a chunk stay in a core's own cache
+CHUNK = 1 << 16  # numbers: the temporaries of a chunk stay in a core's own cache; on a GPU more
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
 
 
@@ -156,8 +157,9 @@ def measure(
         bare = claim.measured.admitted()  # rounded to two bytes, data are not on their levels to more digits
         wide_claim = replace(claim, measured=bare, likelihood=bare if claim.likelihood is claim.measured else claim.likelihood)
         tally = measure(wide_claim, x.to(wider), mu.to(wider), gradients=gradients, reduction=reduction, weights=weights)
-        overflown = ~finite(*evaluate_with_gradients(wide_claim, x, mu))
-        return replace(tally, infinite=tally.infinite + int(overflown.sum()))
+        parts = chunks(claim.measured, x, mu)
+        overflown = sum(int((~finite(*evaluate_with_gradients(wide_claim, *part))).sum()) for part in parts)
+        return replace(tally, infinite=tally.infinite + overflown)
     if reduction is not None:
         values, ratios = unpacked(reduction(claim, x, mu))
         limits = torch.finfo(x.dtype)
@@ -186,7 +188,7 @@ def measure(
         loss_square=Total(of_loss.square().sum().item()),
         infinite=int((~finite(evaluation, slopes) | underflown(evaluation, slopes, claim.slope)).sum()) if doubt else 0,
         drift=drift(of_nll, of_loss, claim.slope, x.dtype) if doubt else 0.0,
-        ratios=((ratio[~excluded(slopes, claim)] if ratios.excluded else ratio.flatten()).cpu(),),
+        ratios=(ratio[~excluded(slopes, claim)] if ratios.excluded else ratio.flatten(),),
     )
 
 
@@ -326,9 +328,11 @@ def reduced(claim: Claim, x: Tensor, mu: Tensor, parts: bool = False) -> Tensor:
 
 
 def chunks(likelihood: Likelihood, x: Tensor, mu: Tensor, most: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pieces of ``x`` and ``mu``, one event after another, of ``most`` numbers: unless given, few enough for the cache."""
+    """Yield pieces of ``x`` and ``mu``, one event after another, of ``most`` numbers: unless given, few enough for the cache, or
+    for the memory of a GPU.
+    """
     event = x.shape[x.ndim - likelihood.event :]
     points = mu.reshape(-1, *event, *(mu.shape[-1:] if likelihood.head else ()))
-    size = max(1, (most or CHUNK) // max(1, points[0].numel()))
+    size = max(1, (most or CHUNK * devices.width(mu.device)) // max(1, points[0].numel()))
     for start in range(0, len(points), size):
         yield x.reshape(-1, *event)[start : start + size], points[start : start + size]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 MANY = 1 << 12  # compilations
+WIDTH = 1 << 7  # times: as much as a GPU computes of its own accord while a core of a CPU computes one
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 
@@ -43,6 +44,11 @@ def device(word: str = "auto") -> torch.device:
             f"It has {', '.join(here)}; --device auto takes the best of them.",
         )
     return torch.device(word)
+
+
+def width(device: torch.device) -> int:
+    """Return how many times as much as on a CPU is to be computed at a time, so that ``device`` has enough to do."""
+    return 1 if device.type == "cpu" else WIDTH
 
 
 def dtype(word: str = "auto", of: object = None) -> torch.dtype:
