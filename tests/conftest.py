@@ -6,7 +6,7 @@ import gc
 import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def device(request: pytest.FixtureRequest) -> str:
     """The device that the suite runs on."""
     return request.config.getoption("--device")
+
+
+@pytest.fixture(scope="module")
+def no_gpu() -> Iterator[None]:
+    """For tests whose children are copies of their process: one that has used a GPU has none that can."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -161,7 +161,8 @@ def test_a_batch_costs_the_sum_of_its_elements(side: Likelihood, device: str) ->
     x, raw = x[kept], side.link.forward(mu)[kept]
 
     def both(of: Any) -> tuple[torch.Tensor, ...]:
-        learned = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in noise(side).items()}
+        number = functools.partial(torch.tensor, dtype=torch.float64, device=device, requires_grad=True)
+        learned = {name: number(value) for name, value in noise(side).items()}
         claim, free = dataclasses.replace(side, **learned), raw.double().requires_grad_()
         value = of(claim, free)
         slopes = torch.autograd.grad(value, [free, *learned.values()], allow_unused=True)

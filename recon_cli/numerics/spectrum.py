@@ -67,11 +67,11 @@ class Eigenvalues:
         return int((self.values > 0).sum())
 
     def above(self, level: float, most: int | None = None) -> int:
-        """Return how many of the first ``most`` are above ``level`` by more than the rounding of a sum over the dimensions.
+        """Return how many of the first ``most`` are above ``level`` by more than rounds a sum over the dimensions, and a solver.
 
         An eigenvalue at the level is not above it: its latent costs and saves nothing.
         """
-        lost = self.dimensions * numpy.finfo(float).eps * float(self.values[0]) if len(self.values) else 0.0
+        lost = 2 * self.dimensions * numpy.finfo(float).eps * float(self.values[0]) if len(self.values) else 0.0
         return int((self.values[:most] > level + lost).sum())
 
     def tail(self, count: int) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
-import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -266,11 +266,13 @@ def test_a_default_that_is_not_there_is_none(name: str, tmp_path: Path) -> None:
 
 def test_bytes_of_another_coding_in_a_comment(tmp_path: Path) -> None:
     (tmp_path / "coded.py").write_bytes(b"# \xff\xfe\ndef f(recon, x):\n    return (recon - x).abs().sum()\n")
-    if sys.version_info < (3, 12):
-        assert audit(f"{tmp_path / 'coded.py'}:f", **ROWS).rows[0].family == "laplace"
-    else:
+    try:
+        ast.parse((tmp_path / "coded.py").read_bytes())
+    except SyntaxError:  # some Pythons from 3.12 on
         with pytest.raises(ReconError, match="does not parse"):
             audit(f"{tmp_path / 'coded.py'}:f", **ROWS)
+    else:
+        assert audit(f"{tmp_path / 'coded.py'}:f", **ROWS).rows[0].family == "laplace"
 
 
 def by_columns(y_pred, y):

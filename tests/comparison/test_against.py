@@ -167,7 +167,7 @@ def test_a_change_is_recognised_whatever_the_last_bits_of_the_platforms_function
     erf, draws = torch.erf, torch.Generator().manual_seed(seed)
 
     def of_another_cpu(values: torch.Tensor) -> torch.Tensor:
-        off = torch.randint(-1, 2, values.shape, generator=draws) * torch.finfo(values.dtype).eps
+        off = torch.randint(-1, 2, values.shape, generator=draws).to(values.device) * torch.finfo(values.dtype).eps
         return erf(values) * (1 + off)
 
     monkeypatch.setattr(torch, "erf", of_another_cpu)

@@ -17,6 +17,7 @@ from recon_cli.cli import main
 from recon_cli.runtime import processes
 
 ONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+pytestmark = pytest.mark.usefixtures("no_gpu")  # whose children are copies of this process
 
 
 @pytest.fixture

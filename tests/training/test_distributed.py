@@ -39,6 +39,7 @@ HOW: dict[str, Any] = {"holdout": 0.0, "epochs": 3, "lr": 0.01, "batch_size": 16
 WORDS = ["train", "--data", "few.npy", *(f"--{name.replace('_', '-')}={value}" for name, value in HOW.items())]
 PLACE = {**ONE, "PYTHONPATH": str(Path(recon_cli.__file__).parents[1])}
 ROUNDING = 1e-5
+pytestmark = pytest.mark.usefixtures("no_gpu")  # whose children are copies of this process
 
 
 @pytest.fixture(scope="module", autouse=True)

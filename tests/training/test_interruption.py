@@ -38,6 +38,7 @@ from recon_cli.training.runs import RunFolder
 FEW = sources.read("digits")[:200]
 HOW = {"holdout": 0.1, "epochs": 6, "batch_size": 16, "latent": 3, "hidden": 8, "device": "cpu", "checkpoint_every": 0.0}
 KILLS = int(os.environ.get("RECON_KILLS", "10"))
+pytestmark = pytest.mark.usefixtures("no_gpu")  # whose children are copies of this process
 PLACE = {**os.environ, "PYTHONPATH": str(Path(recon_cli.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
 
 

@@ -36,6 +36,7 @@ from recon_cli.training.locks import LOCK, Lock
 from recon_cli.training.plan import Plan
 
 FEW = sources.read("digits")[:40]
+pytestmark = pytest.mark.usefixtures("no_gpu")  # whose children are copies of this process
 HOW: dict[str, Any] = {"holdout": 0.2, "epochs": 2, "batch_size": 16, "latent": 2, "hidden": 3, "device": "cpu"}
 ASKED = {
     "checkpoint.safetensors": ["train", "--resume", "run"],

@@ -30,6 +30,7 @@ FEW = sources.read("digits")[:200]
 HOW = {"holdout": 0.2, "latent": 3, "hidden": 8, "device": "cpu", "batch_size": 16}
 OVER = {**HOW, "validation": 0.25, "patience": 3, "epochs": 60, "lr": 0.06, "hidden": 64}  # stops before the end
 KILLS = int(os.environ.get("RECON_KILLS", "6"))
+pytestmark = pytest.mark.usefixtures("no_gpu")  # whose children are copies of this process
 
 
 @pytest.fixture
