@@ -19,6 +19,7 @@ from recon_cli.runtime.torch_state import process_settings
 from recon_cli.training.average import Average
 from recon_cli.training.figures import CHUNK, Epoch, look, measured, total
 from recon_cli.training.graph import Graph
+from recon_cli.training.kept import Gradient
 from recon_cli.training.noises import Fixed, NoiseRule, still
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
@@ -83,7 +84,8 @@ class State:
             quick = compiled(self.objective, whole=False)
             self.terms = lambda x, eps: (quick if self.is_usual else self.objective)(x, eps)
             if self.closed and model.closed and noise.closed:
-                self.graph = compiled(Graph(model, noise, self.objective).gradient)
+                through = compiled(Graph(model, noise, self.objective).gradient)
+                self.graph = Gradient(self, through) if device == "cpu" else through
         shown = min(SHOWN, max(CHUNK // rows.shape[1], len(rows) // SHARE, 1))
         every = max(1, len(rows) // shown)
         self.some = rows[::every][:shown] if every > 1 else rows
