@@ -6,7 +6,6 @@ library (:mod:`recon_cli.runtime.kernels`), for any number of events; elsewhere 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
@@ -17,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import recon_cli
 from recon_cli.comparison.claim import Claim, replaceable
 from recon_cli.comparison.tally import PIECE, Ratios, Values, has_quotient, measured_dtype, reduced
-from recon_cli.runtime import checksums, kernels
+from recon_cli.runtime import kernels
 from recon_cli.runtime.devices import Uncompiled, compiled, vector_options
-from recon_cli.runtime.kernels import Kernel, UnusableKernel
+from recon_cli.runtime.kernels import Kernel
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +75,7 @@ class Kind:
         return {
             "likelihood": claim.likelihood.name, "loss": claim.loss.name, "dtype": str(self.dtype)[6:],
             "measured": [part.name for part in claim.parts[2:]], "own": claim.own, "event": list(self.event), "fixed": fixed,
-            "source": source(), **kernels.surroundings(),
+            "source": kernels.source(*SOURCES), **kernels.surroundings(),
         }  # fmt: skip
 
     def examples(self) -> tuple[Tensor, Tensor]:
@@ -95,14 +93,6 @@ class Found(NamedTuple):
     reduction: Reduction | None = None
     any_size: bool = False
     notes: tuple[str, ...] = ()
-
-
-@functools.cache
-def source() -> str:
-    """Return the SHA-256 of all of recon's code that an expression may come from."""
-    root = Path(recon_cli.__file__).parent
-    files = [file for name in SOURCES for file in (sorted((root / name).glob("*.py")) if "." not in name else [root / name])]
-    return checksums.digest(*(file.read_bytes() for file in files))
 
 
 def is_kept(kind: Kind) -> bool:
@@ -132,34 +122,15 @@ def find(case: ComparisonCase, say: Say) -> Found:
 
 def made_or_loaded(kind: Kind, say: Say) -> tuple[Kernel, tuple[str, ...]]:
     """Return the kernel of a kind, loaded or made and kept; and, in sentences, why it was not loaded or is not kept."""
-    name, description, notes = str(kind.claim.measured.name), kind.description, list[str]()
     if not kind.is_known:
         say("making a kernel")
-        return load_fresh(make(kind)), ()
-    with contextlib.suppress(UnusableKernel):
-        if kernel := kernels.load(description):
-            return kernel, ()
-    with kernels.alone():
-        try:
-            if kernel := kernels.load(description):  # another process has made it meanwhile
-                return kernel, ()
-        except UnusableKernel as error:
-            notes.append(f"The kernel kept for {name} could not be loaded ({error}), and was made anew.")
+        return kernels.load_fresh(make(kind)), ()
+
+    def library() -> bytes:
         say("making a kernel, which is kept")
-        library = make(kind)
-        try:
-            kernels.keep(description, library)
-        except UnusableKernel as error:
-            notes.append(f"The kernel made for {name} could not be kept in {kernels.folder()} ({error}).")
-    return load_fresh(library), tuple(notes)
+        return make(kind)
 
-
-def load_fresh(library: bytes) -> Kernel:
-    """Return a kernel that was just made, from a file that is gone again."""
-    with tempfile.TemporaryDirectory() as room:
-        path = Path(room, kernels.LIBRARY)
-        path.write_bytes(library)
-        return Kernel(path)
+    return kernels.loaded_or_made(kind.description, library, kind.claim.measured.name)
 
 
 class Others(NamedTuple):
@@ -216,7 +187,7 @@ def make(kind: Kind) -> bytes:
             }  # fmt: skip
             torch._inductor.aot_compile(module, inputs, options=options)
             library = path.read_bytes()
-            load_fresh(library)(*inputs)  # what it calls that is not in it shows when it runs
+            kernels.load_fresh(library)(*inputs)  # what it calls that is not in it shows when it runs
             return library
     except Exception as error:
         raise Uncompiled(error) from error

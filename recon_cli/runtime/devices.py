@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -101,21 +102,26 @@ def loading_options() -> dict[str, str | int | bool | Callable[..., Any]]:
 def compiled(function: Callable[Arguments, Result], whole: bool = True) -> Callable[Arguments, Result]:
     """Return ``function`` through torch's compiler, once for every size; ``whole``: as one graph, or not at all.
 
-    It raises :class:`Uncompiled` where the compiler fails.
+    It raises :class:`Uncompiled` where the compiler fails. The compiler is imported at the first call.
     """
-    import torch
-    from torch._dynamo.exc import TorchDynamoException
 
-    # One compilation for each object, noise and size: as many as are asked for, not the eight that are usual.
-    config = torch._dynamo.config
-    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
-    inner: Callable[Arguments, Result]
-    options = {**vector_options(), **loading_options()}
-    inner = config.patch({limit: MANY})(torch.compile(function, fullgraph=whole, dynamic=False, options=options))
+    @functools.cache
+    def inner() -> Callable[Arguments, Result]:
+        import torch
+
+        # One compilation for each object, noise and size: as many as are asked for, not the eight that are usual.
+        config = torch._dynamo.config
+        limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
+        options = {**vector_options(), **loading_options()}
+        through: Callable[Arguments, Result]
+        through = config.patch({limit: MANY})(torch.compile(function, fullgraph=whole, dynamic=False, options=options))
+        return through
 
     def outer(*values: Arguments.args, **named: Arguments.kwargs) -> Result:
+        from torch._dynamo.exc import TorchDynamoException
+
         try:
-            return inner(*values, **named)
+            return inner()(*values, **named)
         except TorchDynamoException as error:
             raise Uncompiled(error) from error
 

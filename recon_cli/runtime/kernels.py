@@ -18,10 +18,11 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import recon_cli
 from recon_cli.runtime import checksums
 from recon_cli.runtime.files import cause
 
@@ -52,12 +53,16 @@ class Kernel:
         self.set_threads = getattr(ctypes.CDLL(str(path)), "omp_set_num_threads", None)  # of the OpenMP that it is linked to
 
     def __call__(self, *tensors: Tensor) -> Tensor:
+        return self.results(*tensors)[0]
+
+    def results(self, *tensors: Tensor) -> list[Tensor]:
+        """Return all that it returns, where that is several tensors."""
         import torch
 
         if self.set_threads is not None:
             self.set_threads(torch.get_num_threads())
-        result: Tensor = self.run([tensor.contiguous() for tensor in tensors])[0]
-        return result
+        results: list[Tensor] = self.run([tensor.contiguous() for tensor in tensors])
+        return results
 
 
 def folder() -> Path:
@@ -89,6 +94,14 @@ def surroundings() -> dict[str, str]:
         "system": f"{platform.platform()} {'-'.join(platform.libc_ver())}",
         "processor": f"{torch.backends.cpu.get_cpu_capability()} {checksums.digest(features.encode())}",
     }
+
+
+@functools.cache
+def source(*names: str) -> str:
+    """Return the SHA-256 of recon's code in some of its folders and files."""
+    root = Path(recon_cli.__file__).parent
+    files = [file for name in names for file in (sorted((root / name).rglob("*.py")) if "." not in name else [root / name])]
+    return checksums.digest(*(file.read_bytes() for file in files))
 
 
 def load(description: Description) -> Kernel | None:
@@ -155,14 +168,23 @@ def keep(description: Description, library: bytes) -> None:
         raise UnusableKernel(cause(error)) from error
 
 
+def tried(description: Description) -> bool:
+    """Return whether :func:`first_today` has been asked of a kernel within a day."""
+    with contextlib.suppress(OSError):
+        return time.time() - mark_of(description).stat().st_mtime < DAY
+    return False
+
+
+def mark_of(description: Description) -> Path:
+    """Return the file that says when a kernel was tried."""
+    return folder() / f".{name_of(description)}.tried"
+
+
 def first_today(description: Description) -> bool:
     """Return whether nobody has asked this of a kernel for a day: what cannot be made is not tried again and again."""
-    mark = folder() / f".{name_of(description)}.tried"
-    try:
-        if time.time() - mark.stat().st_mtime < DAY:
-            return False
-    except OSError:
-        pass
+    if tried(description):
+        return False
+    mark = mark_of(description)
     try:
         mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.touch()
@@ -186,3 +208,34 @@ def alone() -> Iterator[None]:
             stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def loaded_or_made(description: Description, make: Callable[[], bytes], name: str) -> tuple[Kernel, tuple[str, ...]]:
+    """Return the kernel that is described, loaded, or made and kept; and, in sentences, why it was not loaded or is not kept.
+
+    Raises what ``make`` raises.
+    """
+    notes: list[str] = []
+    with contextlib.suppress(UnusableKernel):
+        if kernel := load(description):
+            return kernel, ()
+    with alone():
+        try:
+            if kernel := load(description):  # another process has made it meanwhile
+                return kernel, ()
+        except UnusableKernel as error:
+            notes.append(f"The kernel kept for {name} could not be loaded ({error}), and was made anew.")
+        library = make()
+        try:
+            keep(description, library)
+        except UnusableKernel as error:
+            notes.append(f"The kernel made for {name} could not be kept in {folder()} ({error}).")
+    return load_fresh(library), tuple(notes)
+
+
+def load_fresh(library: bytes) -> Kernel:
+    """Return a kernel that was just made, from a file that is gone again."""
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room, LIBRARY)
+        path.write_bytes(library)
+        return Kernel(path)

@@ -28,12 +28,20 @@ class Graph(nn.Module):
         nll, kl, paid, noise = self.terms(x, eps)
         return nll + weight * paid, torch.stack([nll, kl, noise])
 
-    def gradient(self, parts: Sequence[Tensor], x: Tensor, eps: Tensor, weight: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """Return the gradient for each of ``parts``, the parameters in their order; and nll, KL and noise."""
+    def gradient(
+        self, parts: Sequence[Tensor], x: Tensor, eps: Tensor, weight: Tensor, buffers: Sequence[Tensor] = ()
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """Return the gradient for each of ``parts``, the parameters in their order; and nll, KL and noise.
+
+        The ``buffers`` are its own, unless given.
+        """
         names = [name for name, _ in self.named_parameters()]
+        others = {name: buffer for (name, _), buffer in zip(self.named_buffers(), buffers, strict=False)}
 
         def cost(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            sides: tuple[Tensor, Tensor] = functional_call(self, dict(zip(names, parts, strict=True)), (x, eps, weight))
+            sides: tuple[Tensor, Tensor] = functional_call(
+                self, {**dict(zip(names, parts, strict=True)), **others}, (x, eps, weight)
+            )
             return sides
 
         slopes, (_, figures) = grad_and_value(cost, has_aux=True)(parts)

@@ -21,6 +21,7 @@ from recon_cli.training.average import Average
 from recon_cli.training.captured import Captured, CapturedOptimizer, captures
 from recon_cli.training.figures import CHUNK, Epoch, look, measured, total
 from recon_cli.training.graph import Graph
+from recon_cli.training.kept import Gradient
 from recon_cli.training.noises import Fixed, NoiseRule, still
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
@@ -80,16 +81,18 @@ class State:
         device = rows.device.type
         self.precision = torch.autocast(device, torch.bfloat16, cache_enabled=False) if settings.bf16 else nullcontext()
         self.terms: Callable[[Tensor, Tensor], Terms] = self.objective
-        self.graph: Callable[[Tensor, Tensor, Tensor], tuple[Sequence[Tensor], Tensor]] | None = None
+        self.graph: Callable[..., tuple[Sequence[Tensor], Tensor]] | None = None
         self.advance: Callable[[], object] = self.optimizer.step
         if settings.compile:
             quick = compiled(self.objective, whole=False)
             self.terms = lambda x, eps: (quick if self.is_usual else self.objective)(x, eps)
         if self.closed and model.closed and noise.closed and (settings.compile or captures(rows.device)):
             plain = Graph(model, noise, self.objective).gradient
-            self.graph = partial(compiled(plain) if settings.compile else plain, self.parameters)
+            through = compiled(plain) if settings.compile else plain
+            self.graph = Gradient(self, through) if device == "cpu" and settings.compile else through
             if captures(rows.device):
-                self.graph = Captured(self.graph, partial(plain, self.parameters))
+                captured = Captured(partial(through, self.parameters), partial(plain, self.parameters))
+                self.graph = lambda _, *batch: captured(*batch)
                 self.advance = CapturedOptimizer(self.optimizer) if CapturedOptimizer.takes(self.optimizer) else self.advance
         shown = min(SHOWN, max(CHUNK // rows.shape[1], len(rows) // SHARE, 1))
         every = max(1, len(rows) // shown)
@@ -119,7 +122,7 @@ class State:
         if self.graph is not None and self.is_usual:
             try:
                 with torch.no_grad():
-                    slopes, figures = self.graph(x, eps, x.new_full((), self.weight))
+                    slopes, figures = self.graph(self.parameters, x, eps, x.new_full((), self.weight))
                 for part, slope in zip(self.parameters, slopes, strict=True):
                     part.grad = slope
                 return figures

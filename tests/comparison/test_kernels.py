@@ -118,9 +118,9 @@ def test_another_likelihood_loss_or_dtype_is_another_kernel_and_another_noise_is
 
 def test_a_kernel_of_another_recon_or_torch_is_made_anew(made: list[Claim], monkeypatch: pytest.MonkeyPatch) -> None:
     compare(engine="compile")
-    for name, value in (("source", lambda: "other"), ("surroundings", lambda: {"torch": "9.9"})):
+    for name, value in (("source", lambda *names: "other"), ("surroundings", lambda: {"torch": "9.9"})):
         with monkeypatch.context() as patch:
-            patch.setattr(kernels if name == "source" else kept, name, value)
+            patch.setattr(kept, name, value)
             assert not compiled(compare())
             notes = compare(engine="compile").notes
             assert compiled(compare())
@@ -385,7 +385,7 @@ def test_a_library_that_calls_what_is_not_in_it_is_no_kernel(monkeypatch: pytest
         return run
 
     monkeypatch.setattr(torch._inductor, "aot_compile", compiled)
-    monkeypatch.setattr(kernels, "load_fresh", load)
+    monkeypatch.setattr(kept, "load_fresh", load)
     claim = Claim.of(likelihoods.parse("gaussian").admitted())
     with pytest.raises(Uncompiled, match="proxy executor"):
         kernels.make(Kind(claim, torch.float32))

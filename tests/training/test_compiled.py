@@ -11,8 +11,18 @@ import torch
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime.devices import Uncompiled
-from recon_cli.training import loop, train
+from recon_cli.training import kept, loop, train
 from recon_cli.training.plan import Plan
+
+
+@pytest.fixture(autouse=True)
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the libraries that are kept (test_kept_gradients.py): as it is where none can be made."""
+
+    def refused(*words: object) -> bytes:
+        raise Uncompiled(RuntimeError("not here"))
+
+    monkeypatch.setattr(kept, "make", refused)
 
 
 def states(monkeypatch: pytest.MonkeyPatch, rows: torch.Tensor, **how) -> tuple[loop.State, loop.State]:
