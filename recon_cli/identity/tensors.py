@@ -8,6 +8,8 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array, dense, numbered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
     from torch import Generator, Tensor
 
@@ -98,14 +100,14 @@ def none_below(values: Tensor, low: float, high: float | None = None) -> bool:
         return False
 
 
-def but_one(values: Tensor, condition: Tensor) -> Tensor:
+def but_one(values: Tensor, condition: Callable[[], Tensor]) -> Tensor:
     """Return values whose logarithm is finite wherever it counts: 1 where the condition holds, and it counts for nothing.
 
     As they are where no value is zero: a look takes less time than a choice for each, and so does the way back.
     """
     import torch
 
-    return values if none_below(values, torch.finfo(values.dtype).tiny) else values.where(~condition, 1.0)
+    return values if none_below(values, torch.finfo(values.dtype).tiny) else values.where(~condition(), 1.0)
 
 
 def at_least_one(values: Tensor, condition: Tensor) -> Tensor:

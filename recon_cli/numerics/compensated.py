@@ -19,10 +19,15 @@ def two_sum(a: T, b: T | float) -> tuple[T, T]:
     return total, (a - (total - other)) + (b - other)
 
 
-def two_product(a: T, b: T | float) -> tuple[T, T]:
-    """Return a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits."""
-    (high, low), (top, rest) = halves(a), halves(b)
-    product = a * b
+def two_product(a: T, b: T | float, short: bool = False) -> tuple[T, T]:
+    """Return a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits.
+
+    ``short`` is whether ``b`` has no more than those.
+    """
+    (high, low), product = halves(a), a * b
+    if short:
+        return product, (high * b - product) + low * b
+    top, rest = halves(b)
     return product, ((high * top - product) + high * rest + low * top) + low * rest
 
 
