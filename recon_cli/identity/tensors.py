@@ -63,7 +63,9 @@ def wide(value: Tensor) -> Tensor:
     """Return a tensor in float64 (in float32 on Apple's GPUs, which have no float64)."""
     import torch
 
-    return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
+    if value.dtype is torch.float64:
+        return value
+    return value.float() if value.device.type == "mps" else value.double()
 
 
 def times(values: Tensor, number: float | Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +14,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import parameter
 from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval
 from recon_cli.identity.some import pieces
-from recon_cli.identity.tensors import but_one, none_below
+from recon_cli.identity.tensors import but_one, none_below, wide
 from recon_cli.likelihoods._counts import poisson_rest
 from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 from recon_cli.numerics.compensated import two_product
@@ -20,7 +22,8 @@ from recon_cli.numerics.compensated import two_product
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-SHORT = 2.0**26  # a total of half the digits
+SHORT = 2.0**29  # times a number of float32 it is one of float64
+FEW = 16  # kinds
 NO_COUNT = 1e-20  # in the place of 0 in a quotient: its logarithm is a number, and 0 times that is 0
 
 
@@ -37,7 +40,7 @@ class CrossEntropyOfCounts(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Of the logarithm of the probability."""
-        return -(x * but_one(prediction, lambda: x <= 0).log()).sum(dim=-1)
+        return -summed(x * but_one(prediction, lambda: x <= 0).log())
 
 
 class CrossEntropyOfCountsWithLogits(CrossEntropyOfCounts):
@@ -88,12 +91,10 @@ class Multinomial(Likelihood):
         from recon_cli.numerics.stable import with_derivatives
         from recon_cli.numerics.tables import once
 
-        total, count = once(totals, x).clamp(min=NO_COUNT), x.clamp(min=NO_COUNT)
-        some = but_one(mu, lambda: x <= 0)
-        mean, lost = two_product(some.detach(), total, none_below(-total, -SHORT))
-        quotient = (total / count).mul_(some.detach())
-        over = mean.sub_(count).add_(lost).div_(count).sub_(quotient - 1).div_(quotient.clamp(min=0.5))
-        deviance = -quotient.log_().add_(over).mul_(x).sum(dim=-1)
+        total, count, some = once(totals, x).clamp(min=NO_COUNT), x.clamp(min=NO_COUNT), but_one(mu, lambda: x <= 0)
+        quotient = total / count * some.detach()
+        lost = less(some.detach(), total, count).addcmul_(quotient - 1, count, value=-1).div_(quotient.clamp(min=0.5).mul_(count))
+        deviance = -summed(quotient.log_().add_(lost).mul_(x))
         return with_derivatives(deviance, (lambda: -x / some, mu)) + once(rest, x)
 
     @elementwise
@@ -105,7 +106,7 @@ class Multinomial(Likelihood):
         """Return sum_k log x_k! - log n!: the nll of mu = x/n less the loss there."""
         from recon_cli.numerics.tables import once
 
-        entropy = (once(totals, x).clamp(min=NO_COUNT) / x.clamp(min=NO_COUNT)).log_().mul_(x).sum(dim=-1)
+        entropy = summed((once(totals, x).clamp(min=NO_COUNT) / x.clamp(min=NO_COUNT)).log_().mul_(x))
         return (once(rest, x) - entropy).where(entropy > 0, 0)  # of one kind alone there is nothing to choose
 
     @classmethod
@@ -127,9 +128,26 @@ class Multinomial(Likelihood):
         return torch.stack([*counts, left], dim=-1)
 
 
+def summed(values: Tensor) -> Tensor:
+    """Return the sum of each vector; in a kernel component by component, if they are few: then each lane has a vector."""
+    from recon_cli.numerics.tables import current
+
+    by_component = current.get() is not None and values.shape[-1] <= FEW
+    return functools.reduce(operator.add, values.unbind(dim=-1)) if by_component else values.sum(dim=-1)
+
+
+def less(mu: Tensor, total: Tensor, count: Tensor) -> Tensor:
+    """Return n mu - x, of which nothing is lost where they are near: of an n that is not large by halves of mu, exact times n."""
+    if none_below(-total, -SHORT):
+        high = wide(mu.float())
+        return (total * high).sub_(count).addcmul_(mu - high, total)
+    mean, lost = two_product(mu, total)
+    return mean.sub_(count).add_(lost)
+
+
 def totals(x: Tensor) -> Tensor:
     """Return how many each vector counts, along an axis of its own."""
-    return x.sum(dim=-1, keepdim=True)
+    return summed(x).unsqueeze(-1)
 
 
 def rest(x: Tensor) -> Tensor:
@@ -137,4 +155,4 @@ def rest(x: Tensor) -> Tensor:
     from recon_cli.numerics.tables import looked_up, once
 
     of_each, of_all = looked_up(poisson_rest, x), looked_up(poisson_rest, once(totals, x).squeeze(-1), beyond=True)
-    return of_each.sum(dim=-1) - of_all
+    return summed(of_each) - of_all

@@ -19,15 +19,10 @@ def two_sum(a: T, b: T | float) -> tuple[T, T]:
     return total, (a - (total - other)) + (b - other)
 
 
-def two_product(a: T, b: T | float, short: bool = False) -> tuple[T, T]:
-    """Return a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits.
-
-    ``short`` is whether ``b`` has no more than those.
-    """
-    (high, low), product = halves(a), a * b
-    if short:
-        return product, (high * b - product) + low * b
-    top, rest = halves(b)
+def two_product(a: T, b: T | float) -> tuple[T, T]:
+    """Return a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits."""
+    (high, low), (top, rest) = halves(a), halves(b)
+    product = a * b
     return product, ((high * top - product) + high * rest + low * top) + low * rest
 
 
@@ -59,6 +54,8 @@ class Total(float):
         return Total, (float(self), self.rest)
 
     def __add__(self, other: float) -> Total:
+        if not other and not getattr(other, "rest", 0.0):
+            return self
         total, lost = two_sum(float(self), float(other))
         if not math.isfinite(total):
             return Total(total)

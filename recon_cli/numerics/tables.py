@@ -29,6 +29,7 @@ class Tables:
         self.made: list[Tensor] = []
         self.given = None if given is None else iter(given)
         self.known: dict[Function, Tensor] = {}
+        self.results: dict[tuple[Function, Tensor], Any] = {}
 
     def next(self, function: Function, x: Tensor, *numbers: Number) -> Tensor:
         """Return the next one, of ``function`` in the dtype of ``x``; of a function without numbers the same again."""
@@ -70,7 +71,7 @@ def looked_up(function: Function, x: Tensor, *numbers: Number, beyond: bool = Fa
     if (known := current.get()) is not None:
         if beyond:
             return function(x, *numbers)
-        return known.next(function, x, *numbers).index_select(0, x.long().reshape(-1)).reshape(x.shape)
+        return known.next(function, x, *numbers).index_select(0, x.int().reshape(-1)).reshape(x.shape)
     if x.device.type != "cpu" or any(getattr(number, "ndim", 0) for number in numbers) or (counts := counted(x)) is None:
         return function(x, *numbers)
     whole, high = counts
@@ -105,8 +106,15 @@ last = threading.local()  # the data that this thread asked of last
 
 
 def once(function: Callable[[Tensor], Result], x: Tensor) -> Result:
-    """Return ``function`` of ``x``; of counts that are the last data that this thread looked up, what it gave before."""
-    plain = not (torch.compiler.is_compiling() or current.get() or x.device.type != "cpu" or x.requires_grad) and counted(x)
+    """Return ``function`` of ``x``; of counts that are the last data that this thread looked up, what it gave before.
+
+    Of what is traced too: then it is computed once in the expression.
+    """
+    if not torch.compiler.is_compiling() and (tables := current.get()) is not None:
+        if (function, x) not in tables.results:
+            tables.results[function, x] = function(x)
+        return tables.results[function, x]  # type: ignore[no-any-return]
+    plain = not (torch.compiler.is_compiling() or x.device.type != "cpu" or x.requires_grad) and counted(x)
     known: OfData | None = getattr(last, "known", None)
     if not plain or known is None or known.x() is not x:
         return function(x)
