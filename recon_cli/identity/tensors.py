@@ -96,8 +96,10 @@ def none_below(values: Tensor, low: float, high: float | None = None) -> bool:
     if torch.compiler.is_compiling() or values.device.type != "cpu":
         return False
     try:
-        known = values.detach()
-        return values.numel() > 0 and bool(known.amin() >= low) and (high is None or bool(known.amax() <= high))
+        if high is None or not values.numel():
+            return values.numel() > 0 and values.detach().amin().item() >= low
+        least, largest = values.detach().aminmax()
+        return least.item() >= low and largest.item() <= high
     except RuntimeError:  # under vmap, and of tensors without values
         return False
 
