@@ -7,8 +7,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from recon_cli.identity.joint import Events, Levels, joint, levels
-from recon_cli.identity.regions import REAL, Lattice, Region, Violation, first_of, pieces, run_of, violation
+from recon_cli.identity.regions import REAL, Lattice, Region, Violation, first_of, run_of, violation
 from recon_cli.identity.residuals import ResidualSums, residuals
+from recon_cli.identity.some import pieces
 
 if TYPE_CHECKING:
     from torch import Tensor

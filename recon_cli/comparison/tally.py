@@ -81,7 +81,8 @@ class Tally:
     ratios: tuple[Tensor, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*(add(getattr(self, name), getattr(other, name)) for name, add in additions()))
+        values, adds = additions()
+        return Tally(*[add(mine, theirs) for add, mine, theirs in zip(adds, values(self), values(other), strict=True)])
 
     def sampled_by(self, sample: Tally) -> Tally:
         """Return the same with the sums over gradients of a sample; its range of ratios too, where none was measured here."""
@@ -92,9 +93,10 @@ class Tally:
 
 
 @functools.cache
-def additions() -> list[tuple[str, Callable[[Any, Any], Any]]]:
-    """Return the names of a tally's fields, each with how two of them add."""
-    return [(part.name, part.metadata.get("add", operator.add)) for part in fields(Tally)]
+def additions() -> tuple[Callable[[Tally], tuple[Any, ...]], list[Callable[[Any, Any], Any]]]:
+    """Return what takes a tally's values, and for each of them how two add."""
+    parts = fields(Tally)
+    return operator.attrgetter(*(part.name for part in parts)), [part.metadata.get("add", operator.add) for part in parts]
 
 
 class Values(NamedTuple):
@@ -173,22 +175,24 @@ def measure(
     if not gradients:
         evaluation = evaluate(claim, x, mu)
         values = Values(*reduce_values(claim, x, evaluation, weights).tolist())
-        infinite = 0 if values.is_finite else int((~(evaluation.nll.isfinite() & evaluation.loss.isfinite())).sum())
-        return replace(tally_of(claim, x, mu, values, weights=weights), infinite=infinite)
+        tally = tally_of(claim, x, mu, values, weights=weights)
+        if values.is_finite:
+            return tally
+        return replace(tally, infinite=int((~(evaluation.nll.isfinite() & evaluation.loss.isfinite())).sum()))
     evaluation, slopes = evaluate_with_gradients(claim, x, mu)
     values, ratios = unpacked(reduce(claim, x, evaluation, slopes, weights))
-    of_nll, of_loss = wide(slopes.nll), wide(slopes.loss)
+    of_nll, of_loss = wide(slopes.nll).reshape(-1), wide(slopes.loss).reshape(-1)
     ratio = of_nll / of_loss
     doubt = doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
     return replace(
         tally_of(claim, x, mu, values, ratios, weights),
         sampled=mu.numel(),
-        cross=Total((of_nll * of_loss).sum().item()),
-        nll_square=Total(of_nll.square().sum().item()),
-        loss_square=Total(of_loss.square().sum().item()),
+        cross=Total(of_nll.dot(of_loss).item()),
+        nll_square=Total(of_nll.dot(of_nll).item()),
+        loss_square=Total(of_loss.dot(of_loss).item()),
         infinite=int((~finite(evaluation, slopes) | underflown(evaluation, slopes, claim.slope)).sum()) if doubt else 0,
         drift=drift(of_nll, of_loss, claim.slope, x.dtype) if doubt else 0.0,
-        ratios=(ratio[~excluded(slopes, claim)] if ratios.excluded else ratio.flatten(),),
+        ratios=(ratio[~excluded(slopes, claim).reshape(-1)] if ratios.excluded else ratio,),
     )
 
 

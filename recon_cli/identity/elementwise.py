@@ -46,6 +46,8 @@ def elementwise(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
         tensors = [as_tensor(value) for value in values]
         for other in tensors[1:]:
             fitting_shapes(self, tensors[0].shape, other.shape)
+        if all(tensor.dtype is torch.float64 for tensor in tensors):
+            return method(self, *tensors)
         dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
         if not dtype.is_floating_point:
             dtype = torch.get_default_dtype()

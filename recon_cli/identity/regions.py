@@ -7,17 +7,16 @@ import itertools
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, overload
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.alike import Numbers, double, epsilon, is_floating, least, most
+from recon_cli.identity.alike import double, epsilon, is_floating, least, most
+from recon_cli.identity.some import all_whole, by_pieces, pieces
 
 if TYPE_CHECKING:
-    from torch import Tensor, dtype
-
-SOME = 1 << 17  # numbers looked at at a time
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Interval(Region):
         if not hasattr(values, "numel") or not values.numel():  # of numpy's, or none
             return super().holds(values)
         ends = self.contains(values.amin()) & self.contains(values.amax())  # NaN if any is; both at once take longer
-        return bool(ends) and (not self.whole or all(part.equal(part.round()) for part in values.reshape(-1).split(SOME)))
+        return bool(ends) and (not self.whole or all_whole(values))
 
     def keep(self, values: Tensor) -> Tensor:
         """Return the values moved inside, a thousandth of the width from the ends; a thousandth from a single end.
@@ -239,6 +238,16 @@ class Simplex(Region):
         off: Tensor = abs(double(values).sum(-1) - 1)
         return _all_between(self, values) & (off <= (0 if self.whole else slack(values, 64, 64)))
 
+    def holds(self, values: Tensor) -> bool:
+        """Return whether every event lies inside: all numbers looked at together, and then the sums of each vector."""
+        if not hasattr(values, "numel") or not values.numel():  # of numpy's, or none
+            return super().holds(values)
+        if not (BINARY if self.whole else UNIT).holds(values):
+            return False
+        parts = pieces(values) if values.ndim > self.axes else [values]
+        off = max(float(double(part).sum(-1).sub_(1).abs_().max()) for part in parts)
+        return off <= (0 if self.whole else slack(values, 64, 64))
+
     def beyond(self, values: Tensor) -> Tensor:
         return ~self.contains(values) & ~values.isnan().any(dim=-1)
 
@@ -269,6 +278,10 @@ class CountVector(Region):
 
     def contains(self, values: Tensor) -> Tensor:
         return _all_between(self, values)
+
+    def holds(self, values: Tensor) -> bool:
+        """Return whether every event lies inside: all numbers looked at together."""
+        return COUNT.holds(values) if values.shape[-1] else super().holds(values)
 
     def hint(self, values: Tensor) -> str:
         del values
@@ -372,27 +385,6 @@ def slack(values: Tensor, roundings: int, least: int = 4) -> float:
     Data in float64 have mostly been float32 before, and are then no nearer to a level or to length one.
     """
     return max(roundings * epsilon(values), least * 2.0**-23) if is_floating(values) else 0.0
-
-
-def pieces(values: Numbers) -> Iterator[Numbers]:
-    """Yield values some rows at a time, so that what is computed of them stays small."""
-    rows = max(1, SOME * len(values) // max(1, math.prod(values.shape))) if values.ndim else 1
-    return (values[at : at + rows] for at in range(0, len(values), rows)) if values.ndim else iter([values])
-
-
-def by_pieces(function: Callable[[Tensor], Tensor], values: Tensor, event: int, kind: dtype) -> Tensor:
-    """Return what ``function`` gives of values, some rows at a time, where ``event`` trailing axes are one.
-
-    Written into one result: small ones kept between large ones that are freed would leave holes that nothing fits into.
-    """
-    if values.ndim == event:
-        return function(values)
-    result = values.new_empty(values.shape[: values.ndim - event], dtype=kind)
-    at = 0
-    for part in pieces(values):
-        result[at : at + len(part)] = function(part)
-        at += len(part)
-    return result
 
 
 class Violation(NamedTuple):

@@ -9,6 +9,8 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array, dense, numbered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
     from torch import Generator, Tensor
 
@@ -62,7 +64,9 @@ def wide(value: Tensor) -> Tensor:
     """Return a tensor in float64 (in float32 on Apple's GPUs, which have no float64)."""
     import torch
 
-    return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
+    if value.dtype is torch.float64:
+        return value
+    return value.float() if value.device.type == "mps" else value.double()
 
 
 def beside(like: Tensor, numbers: float | Sequence[Any]) -> Tensor:
@@ -107,20 +111,22 @@ def none_below(values: Tensor, low: float, high: float | None = None) -> bool:
     if torch.compiler.is_compiling() or values.device.type != "cpu":
         return False
     try:
-        known = values.detach()
-        return values.numel() > 0 and bool(known.amin() >= low) and (high is None or bool(known.amax() <= high))
+        if high is None or not values.numel():
+            return values.numel() > 0 and values.detach().amin().item() >= low
+        least, largest = values.detach().aminmax()
+        return least.item() >= low and largest.item() <= high
     except RuntimeError:  # under vmap, and of tensors without values
         return False
 
 
-def but_one(values: Tensor, condition: Tensor) -> Tensor:
+def but_one(values: Tensor, condition: Callable[[], Tensor]) -> Tensor:
     """Return values whose logarithm is finite wherever it counts: 1 where the condition holds, and it counts for nothing.
 
     As they are where no value is zero: a look takes less time than a choice for each, and so does the way back.
     """
     import torch
 
-    return values if none_below(values, torch.finfo(values.dtype).tiny) else values.where(~condition, 1.0)
+    return values if none_below(values, torch.finfo(values.dtype).tiny) else values.where(~condition(), 1.0)
 
 
 def at_least_one(values: Tensor, condition: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
         some, value = mu, _saddle_point(x, mu.detach())
     else:
         none = x <= 0
-        some = but_one(mu, none)
+        some = but_one(mu, lambda: none)
         clamped = some.detach().clamp(min=low)
         value = mu.where(none, _saddle_point(x, clamped).addcmul(x, (some / clamped).log(), value=-1))
     return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))

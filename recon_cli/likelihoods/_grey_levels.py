@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from recon_cli.identity.alike import absent, as_type_of, choose, distinct, double, epsilon, is_floating
 from recon_cli.identity.parametric import Number, Parametric, computed, parameter
-from recon_cli.identity.regions import Interval, Lattice, Region, pieces
+from recon_cli.identity.regions import Interval, Lattice, Region
+from recon_cli.identity.some import pieces
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:

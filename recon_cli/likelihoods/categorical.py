@@ -30,7 +30,7 @@ class CategoricalCrossEntropy(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Of the logarithm of the probability; torch's takes logarithms and labels."""
-        return -(x * but_one(prediction, x <= 0).log()).sum(dim=-1)
+        return -(x * but_one(prediction, lambda: x <= 0).log()).sum(dim=-1)
 
 
 class CrossEntropy(CategoricalCrossEntropy):
@@ -78,7 +78,7 @@ class Categorical(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return -(x * but_one(mu, x <= 0).log()).sum(dim=-1)
+        return -(x * but_one(mu, lambda: x <= 0).log()).sum(dim=-1)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, computed, parameter
-from recon_cli.identity.tensors import product, times
+from recon_cli.identity.tensors import times
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -74,11 +74,14 @@ class Huber(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        import torch
+        from recon_cli.numerics.stable import with_derivatives
 
-        size = times(x - mu, 1 / self.scale).abs()
-        middle = size.clamp(max=self.delta)  # size^2/2 where that is size itself, delta (size - delta/2) beyond
-        return product(middle, torch.sub(size, middle, alpha=0.5), self.normaliser)
+        delta, z = self.delta, times(x - mu, 1 / self.scale)
+        size = z.detach().abs()
+        middle = size.clamp(max=delta)  # size^2/2 where that is size itself, delta (size - delta/2) beyond
+        value = size.sub_(middle, alpha=0.5).mul_(middle)
+        slopes = (lambda: z.clamp(-delta, delta), z), (lambda: z.abs() - z.abs().clamp(max=delta), delta)
+        return with_derivatives(value, *slopes) + self.normaliser
 
     @property
     def slope(self) -> Number:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,13 +12,19 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import parameter
-from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval, pieces
+from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval
+from recon_cli.identity.some import pieces
+from recon_cli.identity.tensors import but_one, none_below, wide
 from recon_cli.likelihoods._counts import poisson_rest
 from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 from recon_cli.numerics.compensated import two_product
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+
+SHORT = 2.0**29  # times a number of float32 it is one of float64
+FEW = 16  # kinds
+NO_COUNT = 1e-20  # in the place of 0 in a quotient: its logarithm is a number, and 0 times that is 0
 
 
 class CrossEntropyOfCounts(Loss):
@@ -32,7 +40,7 @@ class CrossEntropyOfCounts(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Of the logarithm of the probability."""
-        return -(x * prediction.where(x > 0, 1).log()).sum(dim=-1)
+        return -summed(x * but_one(prediction, lambda: x <= 0).log())
 
 
 class CrossEntropyOfCountsWithLogits(CrossEntropyOfCounts):
@@ -79,34 +87,27 @@ class Multinomial(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        """By log(n mu/x), of a quotient that is rounded, and what the rounding lost, which counts where it is near 1."""
         from recon_cli.numerics.stable import with_derivatives
+        from recon_cli.numerics.tables import once
 
-        total = x.sum(dim=-1, keepdim=True)
-        some, count = mu.where(x > 0, 1), x.where(x > 0, 1)
-        mean, lost = two_product(some.detach(), total)
-        over = (mean - count + lost) / count  # of the mean over the count
-        near = over.abs() < 0.5
-        ratio = over.where(near, 0).log1p().where(near, some.log() + (total / count).log())
-        deviance = with_derivatives(-(x * ratio.where(x > 0, 0)).sum(dim=-1), (lambda: (-x / some).where(x > 0, 0), mu))
-        return deviance + self._rest(x)
+        total, count, some = once(totals, x).clamp(min=NO_COUNT), x.clamp(min=NO_COUNT), but_one(mu, lambda: x <= 0)
+        quotient = total / count * some.detach()
+        lost = less(some.detach(), total, count).addcmul_(quotient - 1, count, value=-1).div_(quotient.clamp(min=0.5).mul_(count))
+        deviance = -summed(quotient.log_().add_(lost).mul_(x))
+        return with_derivatives(deviance, (lambda: -x / some, mu)) + once(rest, x)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         return cross_entropy_of_logits(x, raw) + self.offset(x)
 
-    def _rest(self, x: Tensor) -> Tensor:
-        """Return the nll of the likeliest mu, x/n: Stirling's errors and log(2 pi x)/2, of each kind less of all."""
-        from recon_cli.numerics.tables import looked_up
-
-        return looked_up(poisson_rest, x).sum(dim=-1) - poisson_rest(x.sum(dim=-1))  # totals may be beyond any table
-
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
         """Return sum_k log x_k! - log n!: the nll of mu = x/n less the loss there."""
-        total = x.sum(dim=-1, keepdim=True)
-        some = x > 0
-        entropy = (x * (total / x.where(some, 1)).log()).where(some, 0).sum(dim=-1)
-        return (self._rest(x) - entropy).where((x < total).any(dim=-1), 0)
+        from recon_cli.numerics.tables import once
+
+        entropy = summed((once(totals, x).clamp(min=NO_COUNT) / x.clamp(min=NO_COUNT)).log_().mul_(x))
+        return (once(rest, x) - entropy).where(entropy > 0, 0)  # of one kind alone there is nothing to choose
 
     @classmethod
     def designed(cls, x: Tensor) -> Multinomial:
@@ -125,3 +126,33 @@ class Multinomial(Likelihood):
             counts.append(torch.binomial(left, chance, generator=generator))
             left, share = left - counts[-1], share - part
         return torch.stack([*counts, left], dim=-1)
+
+
+def summed(values: Tensor) -> Tensor:
+    """Return the sum of each vector; in a kernel component by component, if they are few: then each lane has a vector."""
+    from recon_cli.numerics.tables import current
+
+    by_component = current.get() is not None and values.shape[-1] <= FEW
+    return functools.reduce(operator.add, values.unbind(dim=-1)) if by_component else values.sum(dim=-1)
+
+
+def less(mu: Tensor, total: Tensor, count: Tensor) -> Tensor:
+    """Return n mu - x, of which nothing is lost where they are near: of an n that is not large by halves of mu, exact times n."""
+    if none_below(-total, -SHORT):
+        high = wide(mu.float())
+        return (total * high).sub_(count).addcmul_(mu - high, total)
+    mean, lost = two_product(mu, total)
+    return mean.sub_(count).add_(lost)
+
+
+def totals(x: Tensor) -> Tensor:
+    """Return how many each vector counts, along an axis of its own."""
+    return summed(x).unsqueeze(-1)
+
+
+def rest(x: Tensor) -> Tensor:
+    """Return the nll of the likeliest mu, x/n: Stirling's errors and log(2 pi x)/2, of each kind less of all."""
+    from recon_cli.numerics.tables import looked_up, once
+
+    of_each, of_all = looked_up(poisson_rest, x), looked_up(poisson_rest, once(totals, x).squeeze(-1), beyond=True)
+    return summed(of_each) - of_all

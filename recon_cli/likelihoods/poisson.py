@@ -28,7 +28,7 @@ class PoissonLoss(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own, with log_input=False, adds 1e-8 inside the logarithm."""
-        return product(x, but_one(prediction, x <= 0).log(), prediction, -1)
+        return product(x, but_one(prediction, lambda: x <= 0).log(), prediction, -1)
 
 
 class PoissonLossOfLog(PoissonLoss):

@@ -54,6 +54,8 @@ class Total(float):
         return Total, (float(self), self.rest)
 
     def __add__(self, other: float) -> Total:
+        if not other and not getattr(other, "rest", 0.0):
+            return self
         total, lost = two_sum(float(self), float(other))
         if not math.isfinite(total):
             return Total(total)

@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
 from recon_cli.identity.parametric import Number
+from recon_cli.identity.regions import all_whole
 
 FEW = 1 << 16  # a table is of counts below
 MOST = 32  # tables that are kept, of half a megabyte each at most
 Function = Callable[..., Tensor]  # of counts, and of numbers
+Result = TypeVar("Result")
 kept: dict[tuple[Function, torch.dtype, tuple[Number, ...]], Tensor] = {}
 
 
@@ -25,13 +28,20 @@ class Tables:
     def __init__(self, given: Sequence[Tensor] | None = None) -> None:
         self.made: list[Tensor] = []
         self.given = None if given is None else iter(given)
+        self.known: dict[Function, Tensor] = {}
+        self.results: dict[tuple[Function, Tensor], Any] = {}
 
     def next(self, function: Function, x: Tensor, *numbers: Number) -> Tensor:
-        """Return the next one, of ``function`` in the dtype of ``x``."""
+        """Return the next one, of ``function`` in the dtype of ``x``; of a function without numbers the same again."""
+        if not numbers and function in self.known:
+            return self.known[function]
         if self.given is not None:
-            return next(self.given)
-        self.made.append(function(torch.arange(FEW, dtype=x.dtype, device=x.device), *numbers).detach())
-        return self.made[-1]
+            table = next(self.given)
+        else:
+            table = function(torch.arange(FEW, dtype=x.dtype, device=x.device), *numbers).detach()
+            self.made.append(table)
+        self.known[function] = table
+        return table
 
 
 current: ContextVar[Tables | None] = ContextVar("current", default=None)
@@ -50,15 +60,18 @@ def tables(given: Sequence[Tensor] | None = None) -> Iterator[Tables]:
         current.reset(token)
 
 
-def looked_up(function: Function, x: Tensor, *numbers: Number) -> Tensor:
+def looked_up(function: Function, x: Tensor, *numbers: Number, beyond: bool = False) -> Tensor:
     """Return ``function`` of every element of ``x``, from a table where these are whole numbers, many more than differ.
 
-    The function is elementwise, of ``x`` and of ``numbers``: one for all elements each, or there is no table.
+    The function is elementwise, of ``x`` and of ``numbers``: one for all elements each, or there is no table. ``beyond`` is
+    whether some may be beyond a table where the data are not: sums of them.
     """
     if torch.compiler.is_compiling():  # which knows no context, and no numbers
         return function(x, *numbers)
     if (known := current.get()) is not None:
-        return known.next(function, x, *numbers).index_select(0, x.long().reshape(-1)).reshape(x.shape)
+        if beyond:
+            return function(x, *numbers)
+        return known.next(function, x, *numbers).index_select(0, x.int().reshape(-1)).reshape(x.shape)
     if x.device.type != "cpu" or any(getattr(number, "ndim", 0) for number in numbers) or (counts := counted(x)) is None:
         return function(x, *numbers)
     whole, high = counts
@@ -79,20 +92,50 @@ def table(function: Function, high: int, dtype: torch.dtype, numbers: tuple[Numb
 
 
 Counts = tuple[Tensor, int] | None
-last = threading.local()  # the data that this thread asked of last, and what they are: nll and offset are of the same
+
+
+class OfData(NamedTuple):
+    """What was computed of some data, by function, until they change: nll and offset ask the same of them."""
+
+    x: ReferenceType[Tensor]
+    version: int
+    results: dict[Callable[[Tensor], Any], Any]
+
+
+last = threading.local()  # the data that this thread asked of last
+
+
+def once(function: Callable[[Tensor], Result], x: Tensor) -> Result:
+    """Return ``function`` of ``x``; of counts that are the last data that this thread looked up, what it gave before.
+
+    Of what is traced too: then it is computed once in the expression.
+    """
+    if not torch.compiler.is_compiling() and (tables := current.get()) is not None:
+        if (function, x) not in tables.results:
+            tables.results[function, x] = function(x)
+        return tables.results[function, x]  # type: ignore[no-any-return]
+    plain = not (torch.compiler.is_compiling() or x.device.type != "cpu" or x.requires_grad) and counted(x)
+    known: OfData | None = getattr(last, "known", None)
+    if not plain or known is None or known.x() is not x:
+        return function(x)
+    if function not in known.results:
+        known.results[function] = function(x)
+        last.known = known  # not what the function looked up on its way
+    return known.results[function]  # type: ignore[no-any-return]
 
 
 def counted(x: Tensor) -> Counts:
     """Return ``x`` as whole numbers in one row, and the largest; None where they are none, or not many more than differ."""
-    known: tuple[ReferenceType[Tensor], int, Counts] | None = getattr(last, "counted", None)
-    if known is not None and known[0]() is x and known[1] == x._version:
-        return known[2]
+    known: OfData | None = getattr(last, "known", None)
+    if known is not None and known.x() is x and known.version == x._version:
+        return known.results[counted]  # type: ignore[no-any-return]
+    counts = None
     try:
-        low, high = (float(x.amin()), float(x.amax())) if x.numel() > 1 else (0.0, float(FEW))
-        whole = x.long() if low >= 0 and high < min(FEW, x.numel() // 2) else None
-        counts = (whole.reshape(-1), int(high)) if whole is not None and torch.equal(whole.to(x.dtype), x) else None
+        low, high = (float(end) for end in x.aminmax()) if x.numel() > 1 else (0.0, float(FEW))
+        if low >= 0 and high < min(FEW, x.numel() // 2) and all_whole(x):
+            counts = x.int().reshape(-1), int(high)
     except RuntimeError:  # under vmap, and of tensors without values
         return None
     if type(x) is Tensor and not x.is_inference():
-        last.counted = ref(x), x._version, counts
+        last.known = OfData(ref(x), x._version, {counted: counts})
     return counts

@@ -90,7 +90,7 @@ def test_what_lies_outside_is_counted_in_pieces(monkeypatch: pytest.MonkeyPatch)
     values[7, 2] = values[30, 0] = 1.5
     region = likelihoods.find("continuous-bernoulli").support
     whole = violation(values, region)
-    monkeypatch.setattr("recon_cli.identity.regions.SOME", 8)
+    monkeypatch.setattr("recon_cli.identity.some.SOME", 8)
     assert violation(values, region) == whole
     assert (whole.outside, whole.events) == (2, 200)
     assert "(7, 2)" in whole.fault
