@@ -157,6 +157,7 @@ class ComparisonCase:
             x, mu = self.on.to_unit(x), self.on.to_unit(mu)
         x = likelihood.encode(x, mu)
         x, mu = x.to(self.device, self.dtype), mu.to(self.device, self.dtype)
+        weights = None if weights is None else weights.to(self.device)
         name = self.data
         if len(mu) < len(self.mu) and not self.picked:
             name += f", samples {first:,} to {first + len(mu) - 1:,}"
