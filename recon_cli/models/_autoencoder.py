@@ -45,8 +45,8 @@ class Autoencoder(Vae):
         elements = rows.shape[1]
         shape = shape or (elements,)
         super().__init__(likelihood, latents, deterministic, shape[-1])
-        mean = wide(rows).mean(dim=0)
-        scale = (wide(rows) - mean).square().mean().sqrt()
+        mean = (data := wide(rows)).mean(dim=0)
+        scale = (data - mean).square_().mean().sqrt()
         scale = scale.where(scale > 0, 1)
         self.register_buffer("mean", mean.float())
         shift = likelihood.link.forward(typical(likelihood, self.target(rows))).flatten()

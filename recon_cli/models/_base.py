@@ -203,6 +203,9 @@ def typical(likelihood: Likelihood, x: Tensor) -> Tensor:
 
     And variances, or their roots, where it gives a noise too.
     """
-    mean = wide(x).mean(dim=0)
-    variance = (wide(x) - mean).square().mean(dim=0)
+    x = wide(x)
+    mean = x.mean(dim=0)
+    if type(likelihood).usual_outputs is Likelihood.usual_outputs:  # of the mean alone
+        return likelihood.usual_outputs(mean, mean)
+    variance = (x - mean).square().mean(dim=0)
     return likelihood.usual_outputs(mean, variance.clamp(min=1e-3 * variance.mean().item() or 1.0).sqrt())

@@ -117,7 +117,7 @@ class Options:
         what a learned or optimal noise (sigma or scale) never goes below: sigma = floor + exp(free), or at least the floor;
         the network's too (a variance: the floor's square + exp(free)).
     compile, bf16
-        the step through torch's compiler (some seconds before the first one), and its matrix products in bfloat16; the
+        the step through torch's compiler (some seconds the first time; it is kept), and its matrix products in bfloat16; the
         likelihood is not.
     kl_warmup
         epochs over which the weight on the KL rises from 0 to beta, step by step. Bowman and others (2016).
@@ -188,7 +188,7 @@ class Options:
     checkpoint_every: float = option(
         30.0, "Seconds between two checkpoints; 0 writes one after every step.", FROM_0, metavar="SECONDS"
     )
-    compile: bool = option(False, "Compile the training step with torch.compile; the first step takes longer.", TRUTH)
+    compile: bool = option(False, "Compile the training step; the first time takes longer, and it is kept.", TRUTH)
     bf16: bool = option(False, "Compute matrix products in bfloat16; the likelihood is not.", TRUTH)
     iwae: int = option(
         0, "Importance-weighted bounds (IWAE) on log p(x) with up to K samples of z; 0 for none.", whole(0, "64"), metavar="K"
