@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.tensors import asks_gradient
+from recon_cli.identity.tensors import nobody_asks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ def factored_cost(e: Tensor, level: Tensor, unit: Tensor, factors: Tensor) -> Te
     z, left = least(known, solver, u.detach())
     square = (left.square().sum(dim=-2) + z.square().sum(dim=-2)).squeeze(-1)
     size = level.sum(dim=-1) + 2 * upper.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
-    if not torch.compiler.is_compiling() and not any(asks_gradient(part) for part in (e, level, factors)):
+    if nobody_asks(e, level, factors):
         return (square + size) / 2
     # as functions, each by one of Newton's steps from where it is
     z = z + torch.cholesky_solve(scaled.mT @ (u - scaled @ z) - z, solver)
