@@ -140,6 +140,13 @@ def at_least_one(values: Tensor, condition: Tensor) -> Tensor:
     return values.maximum((held - 1).mul_(torch.finfo(values.dtype).max).add_(held))
 
 
+def nobody_asks(*values: Tensor) -> bool:
+    """Return whether no derivative by any of these is on its way; false while the compiler looks, which cannot know."""
+    import torch
+
+    return not torch.compiler.is_compiling() and not any(asks_gradient(value) for value in values)
+
+
 def asks_gradient(value: Tensor) -> bool:
     """Return whether a derivative by ``value`` is on its way, in reverse mode or forwards."""
     import torch

@@ -17,10 +17,15 @@ def logistic_bin(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, cl
     fade = (-near.where(outside, -near)).exp() * (1 + (-rest).where(outside, rest))  # e^-|near|
     fall = (fade * (-(2 * width).where(outside, twice)).exp()).where(closed, 0)  # e^-far
     whole = near.clamp(min=0) + fade.log1p() + fall.log1p() - log_complement(2 * width).where(closed, 0)
-    reach = (1 / (1 + fade)).where(outside, fade / (1 + fade))
-    by_distance = reach / (1 + fall) * (-(-twice).expm1()).where(closed, 1)
-    pull = fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
-    return with_derivatives(whole, (by_distance, distance), (lambda: -reach - pull.where(closed, 0), width))
+
+    def reach() -> Tensor:
+        return (1 / (1 + fade)).where(outside, fade / (1 + fade))
+
+    def pull() -> Tensor:
+        return fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
+
+    by_distance = (lambda: reach() / (1 + fall) * (-(-twice).expm1()).where(closed, 1)), distance
+    return with_derivatives(whole, by_distance, (lambda: -reach() - pull().where(closed, 0), width))
 
 
 def logistic_bin_by_sigmoids(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, closed: Tensor) -> Tensor:

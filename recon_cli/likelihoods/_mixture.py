@@ -12,7 +12,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss, raw_names
 from recon_cli.identity.parametric import Parametric, computed, parameter
 from recon_cli.identity.regions import POSITIVE, Interval, Outputs, Region
-from recon_cli.identity.tensors import wide
+from recon_cli.identity.tensors import nobody_asks, wide
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -194,9 +194,11 @@ def mixed(each: Tensor, logits: Tensor, point: Tensor, unit: Tensor | float) -> 
 
     logs = logits.log_softmax(dim=-1)
     costs = each - logs
-    taken = (-costs).softmax(dim=-1)  # the share of each component in the whole
     shares = logs.exp()
     off = (shares * (-each).clamp(max=0.5).expm1()).sum(dim=-1)
     small = (each > -0.5).all(dim=-1) & (off > -0.5)
     value = (-off.where(small, 0).log1p()).where(small, -(-costs).logsumexp(dim=-1))
+    if nobody_asks(each, point):
+        return value
+    taken = (-costs).softmax(dim=-1)  # the share of each component in the whole
     return with_derivatives(value, (taken, each), (lambda: (shares - taken) * unit, point))

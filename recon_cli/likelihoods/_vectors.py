@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
+from recon_cli.identity.tensors import nobody_asks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,8 @@ def factored_cost(e: Tensor, level: Tensor, unit: Tensor, factors: Tensor) -> Te
     z, left = least(known, solver, u.detach())
     square = (left.square().sum(dim=-2) + z.square().sum(dim=-2)).squeeze(-1)
     size = level.sum(dim=-1) + 2 * upper.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
+    if nobody_asks(e, level, factors):
+        return (square + size) / 2
     # as functions, each by one of Newton's steps from where it is
     z = z + torch.cholesky_solve(scaled.mT @ (u - scaled @ z) - z, solver)
     left = same_value(left, u - scaled @ z)
@@ -64,8 +67,9 @@ def least(factor: Tensor, solver: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    z, left = torch.zeros_like(factor.mT @ u), u
-    for _ in range(3):
+    z = torch.cholesky_solve(factor.mT @ u, solver)
+    left = u - factor @ z
+    for _ in range(2):
         missed, off = u - left - factor @ z, z - factor.mT @ left
         step = torch.cholesky_solve(factor.mT @ missed - off, solver)
         z, left = z + step, left + missed - factor @ step

@@ -78,12 +78,17 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
 
         distance, width, near, rest, closed = self.edges(x, mu)
         reach, narrow, c, w = within(distance, width, closed)
-        mean, sinhc = over_bin(c, w)
+        mean = over_bin(c, w)
         middle = c * (c / 2) - (math.sqrt(2 / math.pi) * w * mean).log()
-        level = (-w * w / 2).exp() / mean
         tail, edge, fall = beyond(reach, width, near, rest, closed, narrow)
-        by_distance = (c * sinhc * level).where(narrow, edge * (-(-2 * reach * width).expm1()).where(closed, 1))
-        by_width = -((c * w).cosh() * level / w).where(narrow, edge * (1 + fall))
+
+        def by_distance() -> Tensor:
+            level = c * sinhc(c * w) * ((-w * w / 2).exp() / mean)
+            return level.where(narrow, edge * (-(-2 * reach * width).expm1()).where(closed, 1))
+
+        def by_width() -> Tensor:
+            return -((c * w).cosh() * ((-w * w / 2).exp() / mean) / w).where(narrow, edge * (1 + fall))
+
         return with_derivatives(middle.where(narrow, tail), (by_distance, distance), (by_width, width))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
@@ -98,22 +103,30 @@ def within(distance: Tensor, width: Tensor, closed: Tensor) -> tuple[Tensor, Ten
     return reach, narrow, reach.where(narrow, 0), width.where(narrow, 0.25)
 
 
-def over_bin(c: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the density's mean over a narrow bin, in units of that at its middle; and sinh(c w)/(c w).
+def over_bin(c: Tensor, w: Tensor) -> Tensor:
+    """Return the density's mean over a narrow bin, in units of that at its middle.
 
-    The mean is the sum of w^n He_n(c)/(n + 1)! over even n, in Hermite's polynomials; here to n = 20.
+    It is the sum of w^n He_n(c)/(n + 1)! over even n, in Hermite's polynomials; here to n = 20.
     """
     import torch
 
     turn, square = c * w, w * w
     one = torch.ones_like(turn)
-    before, now, mean, sinhc = one, turn, one, one
+    before, now, mean = one, turn, one
     for n in range(2, 21):
         before, now = now, (turn * now - square * before) / n
         mean = mean + now / (n + 1) if n % 2 == 0 else mean
+    return mean
+
+
+def sinhc(turn: Tensor) -> Tensor:
+    """Return sinh(t)/t of t up to 1."""
+    import torch
+
+    value, square = torch.ones_like(turn), turn * turn
     for n in range(18, 0, -2):
-        sinhc = 1 + turn * turn / (n * (n + 1)) * sinhc
-    return mean, sinhc
+        value = 1 + square / (n * (n + 1)) * value
+    return value
 
 
 def beyond(reach: Tensor, width: Tensor, near: Tensor, rest: Tensor, closed: Tensor, narrow: Tensor) -> tuple[Tensor, ...]:

@@ -118,10 +118,8 @@ def rho(error: Tensor, mu: Tensor, scale: Number, delta: Number) -> Tensor:
     t = z / delta
     long = torch.hypot(t, t.new_ones(()))
     bent = t * (t / (1 + long))
-    pull = z / long
-    moved = delta * bent * bent / long
-    by_mu, by_scale = (lambda: -pull / scale), (lambda: -pull * (z / scale))
-    return with_derivatives(z * (z / (1 + long)), (by_mu, mu), (by_scale, scale), (moved, delta))
+    by_mu, by_scale = (lambda: -z / long / scale), (lambda: -z / long * (z / scale))
+    return with_derivatives(z * (z / (1 + long)), (by_mu, mu), (by_scale, scale), (lambda: delta * bent * bent / long, delta))
 
 
 def log_bessel(delta: Number) -> Number:
