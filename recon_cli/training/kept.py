@@ -52,8 +52,8 @@ class Gradient:
     def __call__(self, parts: Sequence[Tensor], x: Tensor, eps: Tensor, weight: Tensor) -> tuple[Sequence[Tensor], Tensor]:
         """Return the gradient for each of ``parts``, and nll, KL and noise: as :meth:`Graph.gradient`."""
         if self.run is None:
-            self.run = self.begin(x, eps, weight)
-        return self.run(parts, x, eps, weight)
+            self.shape, self.run = x.shape, self.begin(x, eps, weight)
+        return (self.run if x.shape == self.shape else self.otherwise)(parts, x, eps, weight)  # a library asks no shapes
 
     def begin(self, *batch: Tensor) -> Run:
         """Return what computes it, of batches such as this one."""
@@ -132,9 +132,11 @@ class Saying:
             return [self.of(value.__func__), self.of(value.__self__)]
         if isinstance(value, types.FunctionType):
             return self.of_function(value)
-        if isinstance(value, Tensor) or not hasattr(value, "__dict__"):
-            raise Unsaid(f"a {type(value).__name__}")
-        return [known(type(value)), self.of(vars(value))]
+        kind = known(type(value))
+        plain = kind.startswith("recon_cli.") or isinstance(value, (nn.Module, types.SimpleNamespace))
+        if not plain or any(vars(each).get("__slots__") for each in type(value).__mro__):
+            raise Unsaid(kind)
+        return [kind, self.of(vars(value))]
 
     def of_function(self, value: types.FunctionType) -> object:
         """Return what a function is: where it is written, which one it is there, and what it has from around it."""

@@ -155,6 +155,8 @@ def scaled(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         lambda state: setattr(state.model, "extra", numpy.ones(3)),
         lambda state: setattr(state.model, "extra", object()),
         lambda state: setattr(state.model, "extra", {1, 2}),
+        lambda state: setattr(state.model, "extra", torch.Generator()),
+        lambda state: setattr(state.model, "extra", torch.autocast("cpu")),
         lambda state: setattr(state.model, "extra", scaled),
         lambda state: setattr(state.noise, "extra", Own()),
         lambda state: setattr(state.noise.noise, "family", Own),
@@ -227,6 +229,20 @@ def test_one_that_was_harmed_is_made_anew_and_it_is_said(made: Made) -> None:
     assert len(made.graphs) == 2
     state_of().step()
     assert len(made.graphs) == 2
+
+
+def test_a_batch_of_another_size_is_not_given_to_it(made: Made) -> None:
+    """A library takes what it is given for what it was made of, and reads as far."""
+    state, sizes = state_of(), []
+    gradient = kept.Graph(state.model, state.noise, state.objective).gradient
+    state.graph.otherwise = lambda parts, x, *more: sizes.append(len(x)) or gradient(parts, x, *more)
+    state.step()
+    with torch.no_grad():
+        for size in (16, 15, 16):
+            x, eps = state.rows[:size], torch.zeros(size, 2)
+            slopes, _ = state.graph(state.parameters, x, eps, torch.ones(()))
+            assert torch.equal(slopes[0], gradient(state.parameters, x, eps, torch.ones(()))[0][0])
+    assert sizes == [15]
 
 
 def test_where_none_can_be_kept_it_is_made_and_said(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
