@@ -112,9 +112,9 @@ def none_below(values: Tensor, low: float, high: float | None = None) -> bool:
         return False
     try:
         if high is None or not values.numel():
-            return values.numel() > 0 and values.detach().amin().item() >= low
+            return values.numel() > 0 and bool(values.detach().amin().item() >= low)
         least, largest = values.detach().aminmax()
-        return least.item() >= low and largest.item() <= high
+        return bool(least.item() >= low and largest.item() <= high)
     except RuntimeError:  # under vmap, and of tensors without values
         return False
 
