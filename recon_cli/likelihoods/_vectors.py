@@ -45,8 +45,9 @@ def factored_cost(e: Tensor, level: Tensor, unit: Tensor, factors: Tensor) -> Te
     z, left = least(known, solver, u.detach())
     square = (left.square().sum(dim=-2) + z.square().sum(dim=-2)).squeeze(-1)
     size = level.sum(dim=-1) + 2 * upper.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
+    value: Tensor = (square + size) / 2
     if nobody_asks(e, level, factors):
-        return (square + size) / 2
+        return value
     # as functions, each by one of Newton's steps from where it is
     z = z + torch.cholesky_solve(scaled.mT @ (u - scaled @ z) - z, solver)
     left = same_value(left, u - scaled @ z)
@@ -55,9 +56,7 @@ def factored_cost(e: Tensor, level: Tensor, unit: Tensor, factors: Tensor) -> Te
     own = same_value(diagonal(1 - rows.square().sum(dim=-1), known, solver), -(scaled * inverse).sum(dim=-1))
     by_level = (own - left.squeeze(-1).square()) / 2  # own is the diagonal of (I + A A')^-1
     by_factor = (unit * (inverse - left * z.mT)).flatten(-2)
-    return with_derivatives(
-        (square + size) / 2, (lambda: (unit * left).squeeze(-1), e), (by_level, level), (by_factor, factors.flatten(-2))
-    )
+    return with_derivatives(value, (lambda: (unit * left).squeeze(-1), e), (by_level, level), (by_factor, factors.flatten(-2)))
 
 
 def least(factor: Tensor, solver: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.identity.parametric import Number
-from recon_cli.identity.regions import all_whole
+from recon_cli.identity.some import all_whole
 
 FEW = 1 << 16  # a table is of counts below
 MOST = 32  # tables that are kept, of half a megabyte each at most
@@ -29,7 +29,7 @@ class Tables:
         self.made: list[Tensor] = []
         self.given = None if given is None else iter(given)
         self.known: dict[Function, Tensor] = {}
-        self.results: dict[tuple[Function, Tensor], Any] = {}
+        self.results: dict[tuple[Callable[..., Any], Tensor], Any] = {}
 
     def next(self, function: Function, x: Tensor, *numbers: Number) -> Tensor:
         """Return the next one, of ``function`` in the dtype of ``x``; of a function without numbers the same again."""
