@@ -9,10 +9,12 @@ import mpmath
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from recon_cli import likelihoods
 from recon_cli.identity.losses import BinaryCrossEntropy
 from recon_cli.identity.parametric import Number
+from recon_cli.identity.tensors import none_below
 from recon_cli.likelihoods.poisson import PoissonLoss
 from recon_cli.numerics import tables
 from recon_cli.numerics.stable import bend
@@ -105,3 +107,27 @@ def test_a_logarithm_that_counts_for_nothing_is_none_and_any_other_keeps_its_mea
     assert BinaryCrossEntropy().values(torch.full((4,), 0.5), outside).isnan().all()
     assert PoissonLoss().values(torch.ones(2), torch.tensor([-0.5, -3.0])).isnan().all()
     assert PoissonLoss().values(torch.zeros(2), torch.tensor([0.0, 3.0])).tolist() == [0.0, 3.0]
+
+
+def test_of_what_is_traced_nothing_is_known() -> None:
+    known = list[bool]()
+
+    def function(x: Tensor) -> Tensor:
+        known.extend((none_below(x, 0.5), none_below(x, 0.5, 2.0)))
+        return x + 1
+
+    make_fx(function, tracing_mode="symbolic")(torch.ones(4))
+    assert known == [False, False]
+    function(torch.ones(4))
+    assert known[2:] == [True, True]
+
+
+def test_what_is_asked_of_the_same_counts_is_computed_once_until_they_change(computed: list[int]) -> None:
+    def total(x: Tensor) -> Tensor:
+        computed.append(x.numel())
+        return x.sum()
+
+    x = torch.tensor([0.0, 3.0]).repeat(10)
+    assert [tables.once(total, x).item(), tables.once(total, x).item(), tables.once(total, x.clone()).item()] == [30, 30, 30]
+    assert computed == [20, 20]
+    assert tables.once(total, x.add_(1)).item() == 50
