@@ -369,7 +369,7 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
     raw = uniform(base[recon.key].shape, -2, 2, 41)
     labels = base[target.key]  # type: ignore[union-attr]
     hot = labels if labels.ndim == 3 else torch.nn.functional.one_hot(labels, raw.shape[-1]).double()
-    match, share = None, 1.0
+    match, share, aim = None, 1.0, ""
     for kind, value in (("logits", raw), ("log-probabilities", raw.log_softmax(-1)), ("probabilities", raw.softmax(-1))):
         if "shares" in problem.layout.classes and kind != "probabilities":
             continue
@@ -387,11 +387,26 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
         match = recognise_events(hot[alive], value[alive], grad[alive], ("", *SQUASHING) if kind == "logits" else ("",))
         if kind == "probabilities" and match is not None and match.candidate is not None and match.candidate.link == "softmax":
             match = None  # it was none of logits; and small shares taken for logits are all but equal ones
+        if match is None and kind == "logits" and labels.ndim == 3 and (match := of_softmaxes(problem, base, pair, raw, grad)):
+            aim = f"softmax({target.key}), whose entropy is b(x)"  # type: ignore[union-attr]
         if match is not None:
             break
     sign, additive = 0 if match is None else match.sign, worst < 1e-7
     count = "" if additive or match is not None else bound(problem, pair)  # of several samples, each as long as the data
-    return ReconstructionTerm(match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count)
+    return ReconstructionTerm(
+        match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count, aim=aim
+    )
+
+
+def of_softmaxes(problem: Problem, base: Values, pair: Pair, raw: Tensor, measured: Tensor) -> Match | None:
+    """Return the categorical of soft labels where a target too is logits: the pull is softmax(raw) less softmax(target)."""
+    keys = recon, target = [slot.key for slot in pair if slot is not None]
+    others = (uniform(raw.shape, -2, 2, 42), uniform(raw.shape, -1.5, 1.5, 43))
+    grads = gradients(problem, {**base, **dict(zip(keys, others, strict=True))}, [recon])[1][recon]
+    own = torch.stack([raw.softmax(-1) - base[target].softmax(-1), others[0].softmax(-1) - others[1].softmax(-1)])
+    weight, off = ratio(own, torch.stack([measured, grads]))
+    kind = next((each for each in candidates(1) if each.family == "categorical" and each.link == "softmax"), None)
+    return Match("categorical", weight, off, kind) if kind is not None and off < MATCH else None
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor, links: Sequence[str] = ("",)) -> Match | None:
