@@ -116,6 +116,16 @@ def test_distillation_is_a_categorical_of_soft_labels():
     assert distilled.calls <= 200
 
 
+@pytest.mark.parametrize(("T", "U"), [(4, 4), (2, 5)])
+def test_distillation_at_temperatures_says_them(T, U):
+    result = audit(
+        lambda student, teacher: T**2 * F.kl_div((student / T).log_softmax(-1), (teacher / U).softmax(-1), reduction="sum")
+    )
+    assert (result.rows[0].family, result.rows[0].defects, result.rows[0].weight) == ("categorical", (), pytest.approx(T**2))
+    assert f"logits are {1 / T:g}" in str(result)
+    assert f"softmax(teacher / {U})" in str(result).replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     "loss",
     [
