@@ -167,8 +167,6 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
             break
     whole = min(tried, key=lambda one: ("gap", "no-density", "unknown").index(one.kind))
     if shares and coins.kind == "gap":
-        if straight and (of_counts := tallied(element, False)).kind == "real":
-            return of_counts
         otherwise = coins if straight or whole.kind != "unknown" else whole
         return otherwise if straight or margin(element) else on_levels(element, otherwise)
     if whole.kind == "gap" and whole.support == LINE.name:

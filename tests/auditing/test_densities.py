@@ -15,7 +15,6 @@ HALF = torch.tensor(0.5)
 DENSITIES = {
     "Geometric of probabilities": (lambda p, x: -D.Geometric(probs=p).log_prob(x).sum(), "over 0, 1, 2, ..."),
     "Geometric of logits": (lambda recon, x: -D.Geometric(logits=recon).log_prob(x).mean(), "over 0, 1, 2, ..."),
-    "geometric written out": (lambda p, x: (-torch.log(p) - x * torch.log(1 - p)).sum(), "over 0, 1, 2, ..."),
     "NegativeBinomial": (lambda recon, x: -D.NegativeBinomial(5.0, logits=recon).log_prob(x).sum(), "over 0, 1, "),
     "Gumbel": (lambda recon, x: -D.Gumbel(recon, 1.0).log_prob(x).sum(), "over the real numbers"),
     "HalfNormal": (lambda recon, x: -D.HalfNormal(F.softplus(recon)).log_prob(x).sum(), "over x > 0"),
@@ -43,6 +42,7 @@ def test_a_density_whose_tails_are_beyond_all_digits_is_not_refuted():
 
 
 WRONG = {
+    "cross-entropy that lost its 1 - x": lambda p, x: -(x * torch.log(p) + torch.log(1 - p)).sum(),  # geometric, of counts
     "its p counted twice": lambda p, x: (-2 * torch.log(p) - x * torch.log(1 - p)).sum(),
     "and none but counts": lambda p, x: (-D.Geometric(probs=p).log_prob(x) - torch.log(p)).sum(),
     "a constant that moves": lambda recon, x: (
