@@ -174,6 +174,8 @@ class Problem:
             size = sizes.get(self.layout.mask, (B, self.sizes.D))
             size = (B, *named) if named else size
             node = self.plan.trace.nodes.get(slot.key, Node(slot.key))
+            if slot.meaning == "steps":
+                return torch.ones(B, dtype=torch.long)
             if self.layout.long:
                 return torch.arange((B, *shape)[min(node.axes, default=0)])
             truths = pads or bool(node.uses & {"index", "mask"})

@@ -245,8 +245,12 @@ def cancelled(side: LatentSide) -> bool:
     return loss.requires_grad and torch.autograd.grad(loss, live[side.scale], allow_unused=True)[0] is not None
 
 
-def nothing_left(side: LatentSide, centre: float, prior: tuple[str, float] | None, weight: float) -> bool:
+def nothing_left(
+    side: LatentSide, centre: float, prior: tuple[str, float] | None, weight: float, level: float = 0.0
+) -> bool:  # fmt: skip
     """Whether the latent term is 0 at its least, as a KL is: against the loss where the reconstruction's own value is 0.
+
+    Or where its means are ``centre`` and its variances the prior's, ``level`` nats of each latent.
 
     A prior of its own shows in that alone: without it, wrong weights look the same.
     """
@@ -260,9 +264,10 @@ def nothing_left(side: LatentSide, centre: float, prior: tuple[str, float] | Non
         scales = {side.scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
         least |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
     most, there = 1e-6 * abs(weight) * base[side.mu].numel(), {**base, **least}
-    if any(abs(value_at(problem, settled(problem, there, how))) < most for how in (None, torch.round, torch.zeros_like)):
+    nats = weight * level * base[side.mu].numel()
+    if any(abs(value_at(problem, settled(problem, there, how)) - nats) < most for how in (None, torch.round, torch.zeros_like)):
         return True
-    return abs(left_by_latents(problem, there, least.keys(), means)) < most
+    return abs(left_by_latents(problem, there, least.keys(), means) - nats) < most
 
 
 def settled(problem: Problem, values: Values, certain: Deviation | None) -> dict[str, Tensor]:

@@ -136,9 +136,9 @@ def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | N
     if drawn is None or drawn.wrong:
         closed = in_closed_form(side if drawn is None else replace(side, z=problem.plan.role("z")[0].key))
         latent = drawn if drawn is not None and (closed is None or closed.wrong) else closed
-    if scale and latent is not None and latent.wrong and drawn is None:
+    if scale and latent is not None and latent.wrong and drawn is None and not latent.wrong.endswith(TURNS):
         with contextlib.suppress(*REFUSALS):
-            latent = divergence(side.looked(NEAR)) or latent
+            latent = divergence(side, side.looked(NEAR)) or latent
     return latent and replace(latent, named=named)
 
 

@@ -214,6 +214,8 @@ def measure(
     def role_of(slot: Slot) -> tuple[str, str, str]:
         if slot.key in weights and not aims:
             return slot.key, slot.role, f"{slot.how}; it weighs the elements, and does no more"
+        if slot.meaning == "steps":
+            return f"w({slot.key})", slot.role, slot.how
         if aims and slot.role == "spread":
             return slot.key, "target", "part of what the prediction is compared with"
         return slot.key, slot.role, slot.how

@@ -39,6 +39,7 @@ INSIDE, WIDE = 3.0, (10.0, 100.0, 1e4, 1e7)  # residuals of ``domains``, and bey
 FEW = 11  # points where one that is off would do
 STEP = 1e-3  # within which few points have a bend
 Fields: TypeAlias = Callable[[Sequence[tuple[Tensor, Tensor]]], Sequence[Tensor | None]]  # at sets of x and of predictions
+TEMPERATURES = (1, *range(2, 21), 0.5, 0.1, 1.5, 2.5)
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
 
@@ -369,7 +370,7 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
     raw = uniform(base[recon.key].shape, -2, 2, 41)
     labels = base[target.key]  # type: ignore[union-attr]
     hot = labels if labels.ndim == 3 else torch.nn.functional.one_hot(labels, raw.shape[-1]).double()
-    match, share = None, 1.0
+    match, share, aim = None, 1.0, ""
     for kind, value in (("logits", raw), ("log-probabilities", raw.log_softmax(-1)), ("probabilities", raw.softmax(-1))):
         if "shares" in problem.layout.classes and kind != "probabilities":
             continue
@@ -387,11 +388,34 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
         match = recognise_events(hot[alive], value[alive], grad[alive], ("", *SQUASHING) if kind == "logits" else ("",))
         if kind == "probabilities" and match is not None and match.candidate is not None and match.candidate.link == "softmax":
             match = None  # it was none of logits; and small shares taken for logits are all but equal ones
+        if match is None and kind == "logits" and labels.ndim == 3:
+            match, aim = of_softmaxes(problem, base, pair, raw, grad)
         if match is not None:
             break
     sign, additive = 0 if match is None else match.sign, worst < 1e-7
     count = "" if additive or match is not None else bound(problem, pair)  # of several samples, each as long as the data
-    return ReconstructionTerm(match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count)
+    return ReconstructionTerm(
+        match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count, aim=aim
+    )
+
+
+def of_softmaxes(problem: Problem, base: Values, pair: Pair, raw: Tensor, measured: Tensor) -> tuple[Match | None, str]:
+    """Return the categorical of soft labels where a target too is logits, and these: the pull is softmax(raw) less theirs.
+
+    Each may be divided by a temperature, one for both as a rule.
+    """
+    keys = recon, target = [slot.key for slot in pair if slot is not None]
+    others = (uniform(raw.shape, -2, 2, 42), uniform(raw.shape, -1.5, 1.5, 43))
+    grads = gradients(problem, {**base, **dict(zip(keys, others, strict=True))}, [recon])[1][recon]
+    kind = next((each for each in candidates(1) if each.family == "categorical" and each.link == "softmax"), None)
+    sides = zip((raw, base[target]), others, strict=True)
+    students, teachers = ({T: torch.stack([(each / T).softmax(-1) for each in side]) for T in TEMPERATURES} for side in sides)
+    for T, U in sorted(itertools.product(TEMPERATURES, TEMPERATURES), key=lambda pair: pair[0] != pair[1]):
+        weight, off = ratio(students[T] - teachers[U], torch.stack([measured, grads]))
+        if off < MATCH:
+            link, labels = scaled_name(1 / T, "r", 0.0) if T != 1 else "", f"{target} / {U:g}" if U != 1 else target
+            return Match("categorical", weight * T, off, kind, link=link), f"softmax({labels}), whose entropy is b(x)"
+    return None, ""
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor, links: Sequence[str] = ("",)) -> Match | None:

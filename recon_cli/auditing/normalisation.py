@@ -15,6 +15,8 @@ from recon_cli.auditing.quadrature import JUMPS, Element, Integral
 CONSTANT = 1e-6  # nats by which the logarithm of a sum may differ between predictions, and be one
 TRUSTED = 1e-4  # the largest error, in nats, at which two sums are told apart
 STARTS, TILTS = (0.0, 2.0, -1.0, -2.0), 7  # tilts to begin with, and how many are tried until two predictions agree
+MOST = 0.6  # the share of predictions whose integrals must be known
+FIRST = 12  # terms after which a sum's may be those of a geometric one
 FEW = 400  # the largest whole number that is summed up to
 COINS, WHOLE = "0 and 1", "0, 1, 2, ..."
 LEVELS = (256, 16, 17, 11, 2**5, 2**6, 101)
@@ -81,7 +83,7 @@ class Normalisation:
         if self.kind != "real":
             return ""
         base = f" beside a b(x) of {self.base}" if self.base else ""
-        offset = f"{round(self.log_z, 9) + 0.0:.6g}"
+        offset = f"{0.0 if abs(self.log_z) <= max(self.error, 1e-9) else self.log_z:.6g}"
         size = f"to e^{offset}, an offset of {offset} nats," if self.absolute else "to one number"
         return f"It is a likelihood of no name: over {self.support}{base} e^-loss adds up {size} whatever the prediction."
 
@@ -142,8 +144,11 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
     Where there is none, over the kind that it is made for: 0 and 1 where no prediction fits an x above 1.
     """
     coins = summed(element, (0.0, 1.0), COINS)
-    if coins.kind == "real" or binary:
-        return coins if coins.kind == "real" else on_levels(element, coins)
+    if coins.kind == "real":
+        return coins
+    if binary:
+        counts = [tallied(element, factorial) for factorial in (False, True)] if element.is_finite((2.0, 3.0)) else []
+        return next((one for one in counts if one.kind == "real"), None) or on_levels(element, coins)
     if target := stretched(element):
         return without_sum(element, "unknown", LINE.name, f"it compares the prediction with {target:.6g} x")
     if still(element, (0.3, 0.85, 2.3)):
@@ -162,7 +167,8 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
             break
     whole = min(tried, key=lambda one: ("gap", "no-density", "unknown").index(one.kind))
     if shares and coins.kind == "gap":
-        return coins if straight or margin(element) else on_levels(element, coins)
+        otherwise = coins if straight or whole.kind != "unknown" else whole
+        return otherwise if straight or margin(element) else on_levels(element, otherwise)
     if whole.kind == "gap" and whole.support == LINE.name:
         return whole
     few = element.among([j for j, mean in enumerate(element.predictions) if -2.5 < mean[0] < 3.5])
@@ -182,7 +188,13 @@ def integrated(element: Element, coordinate: Coordinate) -> Normalisation:
         return without_sum(element, "unknown", coordinate.name, integral.doubt or "its gradients are not its own")
     if integral.infinite:
         return without_sum(element, "no-density", coordinate.name, integral.infinite)
-    return of_sums(element, coordinate.name, integral.logs, float(integral.errors.max()), coordinate.base)
+    known = [*np.flatnonzero(integral.errors <= TRUSTED)]  # of one far out the tail may begin beyond all digits
+    known = known if MOST * len(integral.errors) <= len(known) else [*range(len(integral.errors))]
+    if not np.isfinite(integral.errors[known]).all():
+        return without_sum(element, "unknown", coordinate.name, "the mass in its tails cannot be bounded")
+    return of_sums(
+        element.among(known), coordinate.name, integral.logs[known], float(integral.errors[known].max()), coordinate.base
+    )
 
 
 def over(element: Element, coordinate: Coordinate) -> Normalisation:
@@ -204,10 +216,11 @@ def over(element: Element, coordinate: Coordinate) -> Normalisation:
             break
     if len(known) < 2:
         return first
-    least, most = int(np.argmin(known[0][1].logs)), int(np.argmax(known[0][1].logs))
+    least, most = known[0][1].extremes
 
     def rise(sums: Normalisation) -> float:
-        return sums.logs[most] - sums.logs[least]
+        logs = dict(zip(sums.predictions, sums.logs, strict=True))
+        return logs.get(most, math.nan) - logs.get(least, math.nan)
 
     while len(known) < TILTS and abs(slope := rise(known[-1][1]) - rise(known[-2][1])) > 0:
         (before, _), (now, last) = known[-2:]
@@ -269,7 +282,10 @@ def tallied(element: Element, factorial: bool) -> Normalisation:
         fall = 0.0
         while len(terms) < 8 or not (fall < -1e-3 and terms[-1] - math.log(-math.expm1(fall)) < max(terms) - 32):
             n = len(terms)
-            value = -element.weight * element.value(float(n), j) - (math.lgamma(n + 1) if factorial else 0.0)
+            if n == FIRST and (rest := geometric(element, terms, j, factorial)) is not None:
+                terms.append(rest)
+                break
+            value = term(element, n, j, factorial)
             if not math.isfinite(value):
                 return without_sum(element, "unknown", WHOLE, f"it is not finite at x = {n}")
             fall = value - terms[-1] if terms else 0.0
@@ -280,6 +296,20 @@ def tallied(element: Element, factorial: bool) -> Normalisation:
                 return without_sum(element, "no-density" if flat else "unknown", WHOLE, why)
         logs.append(torch.tensor(terms, dtype=torch.float64).logsumexp(0).item())
     return of_sums(element, WHOLE, np.array(logs), 1e-12, "log x!" if factorial else "")
+
+
+def term(element: Element, n: int, j: int, factorial: bool) -> float:
+    """Return the logarithm of what a whole number counts."""
+    return -element.weight * element.value(float(n), j) - (math.lgamma(n + 1) if factorial else 0.0)
+
+
+def geometric(element: Element, terms: Sequence[float], j: int, factorial: bool) -> float | None:
+    """Return the logarithm of the sum of all further terms, where they fall by one ratio as far as they are tried; else None."""
+    n, fall = len(terms), (terms[-1] - terms[0]) / (len(terms) - 1)
+    tried = [(n + i, each) for i, each in zip(range(-n, 0), terms, strict=True)]
+    tried += [(far, term(element, far, j, factorial)) for far in (2 * n, 17 * n, 40 * n)] if fall < 0 else []
+    alike = all(abs(each - terms[0] - fall * at) <= 1e-12 * (1 + abs(each)) for at, each in tried)
+    return terms[-1] + fall - math.log(-math.expm1(fall)) if fall < 0 and alike else None
 
 
 def at_each(element: Element, x: float) -> tuple[Array, Array]:

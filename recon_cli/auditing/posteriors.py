@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, distributions
 
-from recon_cli.auditing.divergence import EPS, Latent
-from recon_cli.auditing.latent_fields import DEVIATION, Looked
+from recon_cli.auditing.divergence import EPS, Latent, nothing_left
+from recon_cli.auditing.latent_fields import DEVIATION, LatentSide, Looked
 
 FAMILIES = (distributions.Normal, distributions.Laplace, distributions.Gumbel, distributions.Cauchy)
+POSTERIORS: dict[str, Callable[[Tensor, Tensor], distributions.Distribution]] = {
+    **{family.__name__: family for family in FAMILIES},
+    "Uniform of half that width": lambda mean, scale: distributions.Uniform(mean - scale, mean + scale),
+    "Uniform of that width": lambda mean, scale: distributions.Uniform(mean - scale / 2, mean + scale / 2),
+}
 
 
-def divergence(near: Looked | None) -> Latent | None:
+def divergence(side: LatentSide, near: Looked | None) -> Latent | None:
     """Return the KL that the gradients are, of one of the families to another or its own at 0 and 1; None where they are none.
 
-    Not to a normal: that of a Laplace has the gradients of a normal's where a half was forgotten.
+    That of a Laplace to a normal has the gradients of a normal's where a half was forgotten: so its value must be right too.
     """
     if near is None:
         return None
     measured = torch.cat([near.by_mean.flatten(), near.by_scale.flatten()])
-    for posterior, prior in itertools.product(FAMILIES, FAMILIES[1:]):
+    ends = near.mean.new_zeros(()), near.mean.new_ones(())
+    for (name, posterior), family in itertools.product(POSTERIORS.items(), FAMILIES):
+        if posterior is family is distributions.Normal:
+            continue
         for meaning, deviate in DEVIATION.items():
             mean, scale = near.mean.clone().requires_grad_(), near.scale.clone().requires_grad_()
-            ends = mean.new_zeros(()), mean.new_ones(())
             try:
-                nats: Tensor = distributions.kl_divergence(posterior(mean, deviate(scale)), prior(*ends)).sum()
-            except NotImplementedError:  # there is no closed form
-                break
-            pull = torch.cat([grad.flatten() for grad in torch.autograd.grad(nats, (mean, scale))])
+                nats: Tensor = distributions.kl_divergence(posterior(mean, deviate(scale)), family(*ends)).sum()
+                pull = torch.cat([grad.flatten() for grad in torch.autograd.grad(nats, (mean, scale))])
+            except (NotImplementedError, RuntimeError, ValueError):  # there is no closed form, or no such scale
+                continue
             weight = (pull @ measured / (pull @ pull)).item()
-            if weight and (measured - weight * pull).abs().max() <= EPS * measured.abs().max():
-                names = [family.__name__ for family in (posterior, prior)]
-                to = f"a {names[1]} of location 0 and scale 1"
-                note = f"the posterior is a {names[0]}, and the prior {to}"
-                return Latent(weight, meaning, notes=(note,), to=to)
+            if not weight or not (measured - weight * pull).abs().max() <= EPS * measured.abs().max():
+                continue
+            prior = family(*ends)
+            level = distributions.kl_divergence(posterior(*ends), prior).item()  # of each latent, where its deviation is 1
+            if family is FAMILIES[0] and not nothing_left(side, 0.0, (meaning, 1.0), weight, level):
+                continue
+            to = f"a {family.__name__} of location 0 and scale 1"
+            return Latent(weight, meaning, notes=(f"the posterior is a {name}, and the prior {to}",), to=to)
     return None

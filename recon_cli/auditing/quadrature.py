@@ -133,7 +133,7 @@ class Integral:
     infinite, doubt
         in words, where it is infinite, and why it is not told; empty where it is told.
     logs, errors
-        its logarithms, and bounds of their errors.
+        its logarithms, and bounds of their errors, infinite where the mass in the tails cannot be bounded.
     """
 
     def __init__(self, element: Element, coordinate: Coordinate) -> None:
@@ -323,8 +323,8 @@ class Integral:
                 if tail < -DEEP or self.cut[self.own(j)[::side][-1]]:
                     continue
                 if here >= 0 or abs(here - before) > 0.05 * abs(here):
-                    self.doubt = "the mass in its tails cannot be bounded"
-                    return
+                    off = math.inf  # of this prediction alone
+                    break
                 rest = (
                     math.exp(tail + here * abs((pieces.high if side > 0 else pieces.low)[piece] - pieces.u[piece, node])) / -here
                 )
@@ -336,6 +336,8 @@ class Integral:
             value = self.element.weight * self.element.value(self.x_at(best, ORDER // 2), j)
             self.errors[j] = off / total + slack + float(np.abs(pieces.rise[open_]).sum()) + 1e-9 + 4e-16 * abs(level)
             self.logs[j] = self.peak[j] + math.log(total) + level - value
+        if not np.isfinite(self.errors).any():
+            self.doubt = "the mass in its tails cannot be bounded"
 
     def x_at(self, piece: int, node: int) -> float:
         """Return x at a node."""

@@ -23,6 +23,7 @@ from recon_cli.auditing.scaling import product
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 
+LINKED = {"identity": "mean is", "": "mean is", "softmax": "logits are"}  # what a link leads to
 SCALE_WORDS = {  # of a family whose scale is no standard deviation
     "std": "scale", "log_std": "log scale", "log_variance": "log squared scale", "variance": "squared scale",
     "precision": "inverse squared scale",
@@ -260,7 +261,7 @@ def title(row: Row, term: Term) -> str:
         match = term.rec.match
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
         never = " or ".join(bounds(row.link, link))
-        whole += f" whose {'mean' if link in ('identity', '') else link} is {words_of(row.link)}, r being {row.term},"
+        whole += f" whose {LINKED.get(link, f'{link} is')} {words_of(row.link)}, r being {row.term},"
         whole += f" so that its mean is never {never}," if never else ""
     if term.rec.spread is not None and not (term.rec.spread.plain and row.family in NAMELESS):
         whole += f" {scaled(term.rec.spread, row.family)},"

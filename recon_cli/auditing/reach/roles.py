@@ -246,6 +246,9 @@ def predicted(node: Node, call: CallPlan) -> str | None:
 
 def by_use(node: Node, name: str, role: str | None, call: CallPlan) -> Slot | None:
     """Return the slot of a value whose role is what is done with it, whatever its name; None of any other."""
+    if "steps" in node.uses and role not in ("recon", *LATENT):
+        call.taken.append(f"{node.key} looks up weights in a table of constants: read at the step 1, of every sample")
+        return Slot(node.key, "mask", "it looks up a table of constants, by which elements are weighed", "steps")
     if "posterior" in node.uses:
         return Slot(node.key, "posterior", OBJECT)
     if "prior" in node.uses or (role is None and ("attr", "log_prob") in node.parts and PRIOR_WORDS.match(name)):

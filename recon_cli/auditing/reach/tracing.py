@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CoroutineType, GeneratorType
 from typing import Any
 
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
@@ -131,7 +132,8 @@ class Trace(TorchFunctionMode):
             if isinstance(kwargs[key], Traced) and kwargs[key]._node is not None:
                 kwargs[key]._node.uses = {"words" if key == "reduction" else "number"}
                 kwargs[key]._node.constants |= {"sum"} if key == "reduction" else set()
-        if (position := LABELLED.get(name)) is not None:
+        looked_up = self.looks_up(name, args, kwargs)
+        if (position := LABELLED.get(name)) is not None and not looked_up:
             label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
             if isinstance(label, Traced) and len(label._origins) == 1:
                 label._origins[0].uses.add("labels")
@@ -158,6 +160,16 @@ class Trace(TorchFunctionMode):
         marks = {"masked_fill": 1, "masked_select": 1, "where": 0, "logical_not": 0, "bitwise_not": 0, "bool": 0}
         if (position := marks.get(name)) is not None and len(args) > position and isinstance(args[position], Traced):
             args[position]._use("mask")
+
+    @staticmethod
+    def looks_up(name: str, args: Any, kwargs: Mapping[str, Any]) -> bool:
+        """Whether an operation reads a table of constants at steps that are arguments, which is recorded."""
+        if name not in ("__getitem__", "gather", "index_select", "take") or not isinstance(args[0], Tensor):
+            return False
+        steps = [] if isinstance(args[0], Traced) else [*within((args[1:], kwargs))]
+        for origin in (origin for step in steps for origin in step._origins):
+            origin.uses.add("steps")
+        return bool(steps)
 
     def meet(self, inside: Sequence[Traced]) -> None:
         """Record who meets whom."""
