@@ -201,8 +201,8 @@ def make(graph: Graph, inputs: Sequence[Tensor]) -> bytes:
 def compiling() -> Iterator[None]:
     """Have everybody know meanwhile that values are not there to be looked at, as torch's compiler has it."""
     before = torch.compiler.is_compiling()
-    vars(torch.compiler)["_is_compiling_flag"] = True
+    setattr(torch.compiler, "_is_compiling_flag", True)  # noqa: B010  (which torch's types leave out)
     try:
         yield
     finally:
-        vars(torch.compiler)["_is_compiling_flag"] = before
+        setattr(torch.compiler, "_is_compiling_flag", before)  # noqa: B010
