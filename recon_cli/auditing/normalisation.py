@@ -188,7 +188,7 @@ def integrated(element: Element, coordinate: Coordinate) -> Normalisation:
         return without_sum(element, "unknown", coordinate.name, integral.doubt or "its gradients are not its own")
     if integral.infinite:
         return without_sum(element, "no-density", coordinate.name, integral.infinite)
-    known = [*np.flatnonzero(integral.errors <= TRUSTED)]  # of one far out the tail may begin beyond all digits
+    known = np.flatnonzero(integral.errors <= TRUSTED).tolist()  # of one far out the tail may begin beyond all digits
     known = known if MOST * len(integral.errors) <= len(known) else [*range(len(integral.errors))]
     if not np.isfinite(integral.errors[known]).all():
         return without_sum(element, "unknown", coordinate.name, "the mass in its tails cannot be bounded")
