@@ -36,9 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Measure the tests where the list of the slow ones is to be written."""
-    if config.getoption("--update-slow") and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(slowness.Measured())
-        config.option.markexpr = config.option.markexpr.replace(" and not slow", "")
+    if config.getoption("--update-slow"):
+        config.option.markexpr = config.option.markexpr.replace(" and not slow", "")  # of each worker too
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(slowness.Measured())
 
 
 @pytest.fixture(scope="session")
