@@ -9,11 +9,9 @@ from __future__ import annotations
 import functools
 import math
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from recon_cli.comparison.claim import Claim, replaceable
@@ -171,9 +169,8 @@ def make(kind: Kind) -> bytes:
     inputs = (x, apart(mu) if kind.apart else mu, *others.numbers, *others.tables)
     events = torch.export.Dim("events")
     try:
-        with tempfile.TemporaryDirectory() as room, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            path = Path(room, kernels.LIBRARY)
             graph = make_fx(at_numbers, tracing_mode="symbolic")(*inputs)
             check_any_size(graph)
             if kind.apart:
@@ -181,14 +178,7 @@ def make(kind: Kind) -> bytes:
             graph.graph.eliminate_dead_code()  # what was looked at on the way, and could not be
             dynamic = ({0: events}, {int(kind.apart): events}, *[None] * (len(inputs) - 2))
             module = torch.export.export(graph, inputs, dynamic_shapes=dynamic).module()
-            options = {
-                "aot_inductor.output_path": str(path), "cpp.dynamic_threads": True,
-                "realize_opcount_threshold": LONG, **vector_options(),
-            }  # fmt: skip
-            torch._inductor.aot_compile(module, inputs, options=options)
-            library = path.read_bytes()
-            kernels.load_fresh(library)(*inputs)  # what it calls that is not in it shows when it runs
-            return library
+            return kernels.compiled_ahead(module, inputs, {"realize_opcount_threshold": LONG, **vector_options()})
     except Exception as error:
         raise Uncompiled(error) from error
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import recon_cli
 from recon_cli.runtime import checksums
@@ -28,6 +28,7 @@ from recon_cli.runtime.files import cause
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.fx import GraphModule
 
 LIBRARY, ABOUT = "kernel.so", "kernel.json"
 MOST = 100  # kernels, of 1.5 MB each: of more, those longest unused are taken away
@@ -231,6 +232,19 @@ def loaded_or_made(description: Description, make: Callable[[], bytes], name: st
         except UnusableKernel as error:
             notes.append(f"The kernel made for {name} could not be kept in {folder()} ({error}).")
     return load_fresh(library), tuple(notes)
+
+
+def compiled_ahead(module: GraphModule, inputs: tuple[Tensor, ...], options: Mapping[str, Any]) -> bytes:
+    """Return the library that torch's compiler makes of an exported module: for such inputs, of which it is run once."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room, LIBRARY)
+        where = {"aot_inductor.output_path": str(path), "cpp.dynamic_threads": True}
+        torch._inductor.aot_compile(module, inputs, options={**where, **options})
+        library = path.read_bytes()
+    load_fresh(library)(*inputs)  # what it calls that is not in it shows when it runs
+    return library
 
 
 def load_fresh(library: bytes) -> Kernel:

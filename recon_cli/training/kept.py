@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 import sys
-import tempfile
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from recon_cli.errors import Remark
 from recon_cli.runtime import checksums, kernels
 from recon_cli.runtime.devices import Uncompiled, loading_options, vector_options
-from recon_cli.runtime.kernels import Description, Kernel
+from recon_cli.runtime.kernels import Description
 from recon_cli.training.graph import Graph
 
 if TYPE_CHECKING:
@@ -181,18 +179,13 @@ def make(graph: Graph, inputs: Sequence[Tensor]) -> bytes:
 
     given = tuple(each.detach().contiguous() for each in inputs)
     try:
-        with tempfile.TemporaryDirectory() as room, warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            path = Path(room, kernels.LIBRARY)
             with compiling():
                 traced = make_fx(flat, tracing_mode="fake")(*given)
             traced.graph.eliminate_dead_code()
             module = torch.export.export(Flat(), given).module()
-            options = {"aot_inductor.output_path": str(path), "cpp.dynamic_threads": True}
-            options |= vector_options() | loading_options()
-            torch._inductor.aot_compile(module, given, options=options)
-            Kernel(path).results(*given)  # what it calls that is not in it shows when it runs
-            return path.read_bytes()
+            return kernels.compiled_ahead(module, given, vector_options() | loading_options())
     except Exception as error:
         raise Uncompiled(error) from error
 
