@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-GROUP = 16  # events that are sampled together: they lie together in memory
+GROUP = 16  # events that are sampled together, and copied in one go: they lie together in memory
 
 
 class OutsideSupport(Exception):
@@ -104,20 +104,22 @@ class ComparisonCase:
         """Of how many events one is sampled, so that there are about ``sample`` numbers, or more."""
         return max(1, self.numbers // self.sample)
 
-    def sampled(self, start: int, count: int) -> Tensor:
-        """Return which of ``count`` events from ``start`` on are in the sample: of each ``stride`` groups of them one group.
+    def sampled(self, start: int, count: int) -> tuple[Tensor, int]:
+        """Return which of ``count`` events from ``start`` on are in the sample, as runs of some events: their places, and how many.
 
-        A hash chooses the group, so that no period in the data shows.
+        Of each ``stride`` groups one is in it, which a hash chooses, so that no period in the data shows.
         """
         import torch
 
         if self.stride == 1:
-            return torch.arange(count)
-        run = self.stride * GROUP
-        runs = numpy.arange(start // run, -(-(start + count) // run))
-        groups = runs * run + (scattered(runs) % numpy.uint64(self.stride)).astype(numpy.int64) * GROUP
-        places = (groups[:, None] + numpy.arange(GROUP)).reshape(-1) - start
-        return torch.from_numpy(places[(places >= 0) & (places < count)])
+            return torch.arange(1), count
+        spans = numpy.arange(start // (self.stride * GROUP), -(-(start + count) // (self.stride * GROUP)))
+        groups = spans * self.stride + (scattered(spans) % numpy.uint64(self.stride)).astype(numpy.int64)
+        if start % GROUP == 0 == count % GROUP:
+            run, places = GROUP, groups - start // GROUP
+        else:
+            run, places = 1, (groups[:, None] * GROUP + numpy.arange(GROUP)).reshape(-1) - start
+        return torch.from_numpy(places[(places >= 0) & (places < count // run)]), run
 
     def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[Piece]:
         """Yield samples ``start`` to ``stop``, a piece after the other; from files to a GPU they are copied ahead.

@@ -220,14 +220,16 @@ class Sample:
         """Add those events of a piece that are sampled; ``start`` is the place of its first event among all."""
         import torch
 
-        sampled = self.case.sampled(start, len(mu)).to(mu.device)
+        places, run = self.case.sampled(start, len(mu))
+        places, count = places.to(mu.device), len(places) * run
         parts = (x, mu, *weights)
         if not self._rooms:
             most = min(self.case.events, (self.case.events // (self.case.stride * GROUP) + 2) * GROUP)
             self._rooms = [part.new_empty((most, *part.shape[1:])) for part in parts]
         for room, part in zip(self._rooms, parts, strict=True):
-            torch.index_select(part, 0, sampled, out=room[self.count : self.count + len(sampled)])
-        self.count += len(sampled)
+            free = room[self.count : self.count + count].unflatten(0, (-1, run))
+            torch.index_select(part.unflatten(0, (-1, run)), 0, places, out=free)
+        self.count += count
 
     def tensors(self) -> list[Tensor]:
         """Return data and means of the sample, and weights if any, on the CPU; nothing where there was no piece."""
