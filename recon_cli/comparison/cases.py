@@ -105,7 +105,7 @@ class ComparisonCase:
         return max(1, self.numbers // self.sample)
 
     def sampled(self, start: int, count: int) -> tuple[Tensor, int]:
-        """Return which of ``count`` events from ``start`` on are in the sample, as runs of some events: their places, and how many.
+        """Return which of ``count`` events from ``start`` on are in the sample: the places of runs, and of how many each is.
 
         Of each ``stride`` groups one is in it, which a hash chooses, so that no period in the data shows.
         """

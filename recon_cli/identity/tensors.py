@@ -120,13 +120,14 @@ def none_below(values: Tensor, low: float, high: float | None = None) -> bool:
 
 
 def but_one(values: Tensor, condition: Callable[[], Tensor]) -> Tensor:
-    """Return values whose logarithm is finite wherever it counts: 1 where the condition holds, and it counts for nothing.
+    """Return values whose logarithm is finite wherever it counts: 1 for 0 where the condition holds, and it counts for nothing.
 
-    As they are where no value is zero: a look takes less time than a choice for each, and so does the way back.
+    As they are where no value is zero: a look takes less time than a choice for each, and so does the way back. NaN stays NaN.
     """
     import torch
 
-    return values if none_below(values, torch.finfo(values.dtype).tiny) else values.where(~condition(), 1.0)
+    tiny = torch.finfo(values.dtype).tiny
+    return values if none_below(values, tiny) else values.where(~(condition() & (values < tiny)), 1.0)
 
 
 def at_least_one(values: Tensor, condition: Tensor) -> Tensor:

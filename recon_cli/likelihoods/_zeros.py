@@ -39,7 +39,7 @@ def truncated(x: Tensor, mu: Tensor, log_mu: Tensor, counted: Tensor, rest: Tens
     below = some - (x - 1) * log_mu.where(small, 0) + rest
     value = below.where(small, counted + (-(-far).exp()).log1p())
     slope = (0.5 - (x - 1) / near + langevin(near / 2) / 2).where(small, (far - x) / far + 1 / far.expm1())
-    return value.where(x > 0, 0), slope.where(x > 0, 0)
+    return value.where((x > 0) | mu.isnan(), 0), slope.where(x > 0, 0)
 
 
 def sinh_over(y: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from recon_cli.identity.alike import double
 from recon_cli.identity.elementwise import elementwise
@@ -20,7 +20,7 @@ from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 from recon_cli.numerics.compensated import two_product
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator, Size, Tensor
 
 SHORT = 2.0**29  # times a number of float32 it is one of float64
 FEW = 16  # kinds
@@ -91,11 +91,12 @@ class Multinomial(Likelihood):
         from recon_cli.numerics.stable import with_derivatives
         from recon_cli.numerics.tables import once
 
-        total, count, some = once(totals, x).clamp(min=NO_COUNT), x.clamp(min=NO_COUNT), but_one(mu, lambda: x <= 0)
-        quotient = total / count * some.detach()
-        lost = less(some.detach(), total, count).addcmul_(quotient - 1, count, value=-1).div_(quotient.clamp(min=0.5).mul_(count))
-        deviance = -summed(quotient.log_().add_(lost).mul_(x))
-        return with_derivatives(deviance, (lambda: -x / some, mu)) + once(rest, x)
+        kinds = once(counted_kinds, x) if none_below(mu, 0, 1) else every_kind(x)
+        some, total, count = kinds.of(mu.detach()), kinds.total, kinds.positive
+        quotient = total / count * some
+        lost = less(some, total, count).addcmul_(quotient - 1, count, value=-1).div_(quotient.clamp(min=0.5).mul_(count))
+        deviance = -kinds.summed(quotient.log_().add_(lost).mul_(kinds.x))
+        return with_derivatives(deviance, (lambda: -x / but_one(mu, lambda: x <= 0), mu)) + once(rest, x)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
@@ -106,7 +107,8 @@ class Multinomial(Likelihood):
         """Return sum_k log x_k! - log n!: the nll of mu = x/n less the loss there."""
         from recon_cli.numerics.tables import once
 
-        entropy = summed((once(totals, x).clamp(min=NO_COUNT) / x.clamp(min=NO_COUNT)).log_().mul_(x))
+        kinds = once(counted_kinds, x)
+        entropy = kinds.summed((kinds.total / kinds.positive).log_().mul_(kinds.x))
         return (once(rest, x) - entropy).where(entropy > 0, 0)  # of one kind alone there is nothing to choose
 
     @classmethod
@@ -128,6 +130,50 @@ class Multinomial(Likelihood):
         return torch.stack([*counts, left], dim=-1)
 
 
+class Kinds(NamedTuple):
+    """Counts as a formula takes them, and of each the same as ``positive`` and the ``total`` of its vector, none below NO_COUNT.
+
+    All of them, in vectors; or, in one row, those that are not zero, which are at these ``places``, in these ``vectors``: texts
+    have few.
+    """
+
+    x: Tensor
+    positive: Tensor
+    total: Tensor
+    shape: Size
+    places: Tensor | None = None
+    vectors: Tensor | None = None
+
+    def of(self, mu: Tensor) -> Tensor:
+        """Return the probabilities of these kinds."""
+        return but_one(mu, lambda: self.x <= 0) if self.places is None else mu.reshape(-1).index_select(0, self.places)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Return the sum of each vector; of long ones by torch's sum, which rounds less than one number after another."""
+        if self.places is None or self.vectors is None:
+            return summed(values)
+        if self.shape[-1] > FEW:
+            return summed(values.new_zeros(self.shape.numel()).index_copy_(0, self.places, values).reshape(self.shape))
+        return values.new_zeros(self.shape[:-1].numel()).index_add_(0, self.vectors, values).reshape(self.shape[:-1])
+
+
+def every_kind(x: Tensor) -> Kinds:
+    """Return all counts."""
+    return Kinds(x, x.clamp(min=NO_COUNT), summed(x).unsqueeze(-1).clamp(min=NO_COUNT), x.shape)
+
+
+def counted_kinds(x: Tensor) -> Kinds:
+    """Return the counts that are not zero, where they are few; else all."""
+    from recon_cli.numerics.tables import present
+
+    if (places := present(x)) is None:
+        return every_kind(x)
+    some = x.reshape(-1).index_select(0, places)
+    vectors = places // x.shape[-1]
+    kinds = Kinds(some, some, some, x.shape, places, vectors)
+    return kinds._replace(total=kinds.summed(some).reshape(-1).index_select(0, vectors))
+
+
 def summed(values: Tensor) -> Tensor:
     """Return the sum of each vector; in a kernel component by component, if they are few: then each lane has a vector."""
     from recon_cli.numerics.tables import current
@@ -145,14 +191,10 @@ def less(mu: Tensor, total: Tensor, count: Tensor) -> Tensor:
     return mean.sub_(count).add_(lost)
 
 
-def totals(x: Tensor) -> Tensor:
-    """Return how many each vector counts, along an axis of its own."""
-    return summed(x).unsqueeze(-1)
-
-
 def rest(x: Tensor) -> Tensor:
     """Return the nll of the likeliest mu, x/n: Stirling's errors and log(2 pi x)/2, of each kind less of all."""
     from recon_cli.numerics.tables import looked_up, once
 
-    of_each, of_all = looked_up(poisson_rest, x), looked_up(poisson_rest, once(totals, x).squeeze(-1), beyond=True)
-    return summed(of_each) - of_all
+    kinds = once(counted_kinds, x)
+    of_all = looked_up(poisson_rest, kinds.summed(kinds.x), beyond=True)
+    return kinds.summed(looked_up(poisson_rest, kinds.x)) - of_all

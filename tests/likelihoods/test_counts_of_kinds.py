@@ -64,3 +64,32 @@ def test_all_values_are_looked_at_for_few_numbers_of_levels_only(monkeypatch: py
     x = torch.arange(256.0) / 255
     x[77] += 1e-3  # one of many, and not among the few
     assert levels(x) is None
+
+
+@pytest.mark.parametrize("kinds", [5, 40])
+@pytest.mark.parametrize("share", [0.05, 0.9])
+def test_of_few_words_and_of_many_every_vector_is_as_scipy_has_it(kinds: int, share: float) -> None:
+    """Counts that are mostly zero are computed where they are not: to the last digits, with zeros among the means."""
+    draws = numpy.random.default_rng(kinds)
+    x = draws.poisson(3.0, (300, kinds)) * (draws.random((300, kinds)) < share) * 1.0
+    x[7], x[8] = 0, 0
+    x[8, 2] = 9.0
+    mu = draws.dirichlet(numpy.ones(kinds), 300)
+    mu[9], x[9], mu[9, :2], x[9, 0] = 0, 0, 0.5, 4
+    nll, offset = Multinomial().nll(x, mu), Multinomial().offset(x)
+    of_scipy = -scipy.stats.multinomial.logpmf(x, x.sum(-1), mu / mu.sum(-1, keepdims=True))
+    assert nll.numpy() == pytest.approx(of_scipy, rel=1e-12, abs=1e-12)
+    each = [Multinomial().nll(*pair).item() for pair in zip(x, mu, strict=True)]
+    assert nll.numpy() == pytest.approx(numpy.stack(each), rel=1e-14)
+    assert offset.numpy() == pytest.approx(numpy.stack([Multinomial().offset(each).item() for each in x]), rel=1e-14)
+
+
+def test_what_is_no_number_or_has_no_chance_shows_among_few_words_too() -> None:
+    x = torch.zeros(100, 8, dtype=torch.float64)
+    x[:, 0] = 1
+    mu = torch.full_like(x, 0.125)
+    mu[3, 5], mu[4, 0], mu[4, 1] = torch.nan, 0, 0.25
+    nll = Multinomial().nll(x, mu)
+    assert nll[3].isnan()
+    assert nll[4] == torch.inf
+    assert nll.isfinite().sum() == 98

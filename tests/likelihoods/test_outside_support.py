@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recon_cli import compare, likelihoods
+from recon_cli.benchmark.compare import LENGTH, sample
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.gaussian import Gaussian
@@ -76,6 +77,20 @@ def test_a_mean_at_an_end_is_none() -> None:
     assert Bernoulli().nll(0.0, 1.0) == math.inf
     assert Poisson().nll(1.0, NAN).isnan()
     assert Poisson().nll(NAN, 1.0).isnan()
+
+
+@pytest.mark.parametrize("name", likelihoods.names())
+def test_a_mean_that_is_no_number_has_no_likelihood(name: str) -> None:
+    """Not where its logarithm is multiplied by a count of 0 either; nor any of the numbers of a vector, or of an element."""
+    side = likelihoods.parse(name).of_vectors(LENGTH)
+    x, mu = sample(side, 400)
+    for at in range(mu.shape[-1]) if mu.ndim > 1 else [slice(None)]:
+        lost = mu.clone()
+        lost[..., at] = NAN
+        try:
+            assert side.nll(x, lost).isnan().all()
+        except ReconError as error:
+            assert "outside what" in str(error)  # noqa: PT017
 
 
 def test_of_several_only_those_outside() -> None:
