@@ -131,35 +131,35 @@ class Multinomial(Likelihood):
 
 
 class Kinds(NamedTuple):
-    """Counts as a formula takes them, and of each the same as ``positive`` and the ``total`` of its vector, none below NO_COUNT.
+    """Counts as a formula takes them, the same as ``positive`` and the ``total`` of each one's vector, none below NO_COUNT.
 
     All of them, in vectors; or, in one row, those that are not zero, which are at these ``places``, in these ``vectors``: texts
-    have few.
+    have few. ``totals`` are those of all vectors.
     """
 
     x: Tensor
     positive: Tensor
     total: Tensor
-    shape: Size
+    totals: Tensor
     places: Tensor | None = None
     vectors: Tensor | None = None
+    shape: Size | None = None
 
     def of(self, mu: Tensor) -> Tensor:
         """Return the probabilities of these kinds."""
         return but_one(mu, lambda: self.x <= 0) if self.places is None else mu.reshape(-1).index_select(0, self.places)
 
     def summed(self, values: Tensor) -> Tensor:
-        """Return the sum of each vector; of long ones by torch's sum, which rounds less than one number after another."""
-        if self.places is None or self.vectors is None:
+        """Return the sum of each vector."""
+        if self.places is None or self.vectors is None or self.shape is None:
             return summed(values)
-        if self.shape[-1] > FEW:
-            return summed(values.new_zeros(self.shape.numel()).index_copy_(0, self.places, values).reshape(self.shape))
-        return values.new_zeros(self.shape[:-1].numel()).index_add_(0, self.vectors, values).reshape(self.shape[:-1])
+        return sums_of_some(values, self.places, self.vectors, self.shape)
 
 
 def every_kind(x: Tensor) -> Kinds:
     """Return all counts."""
-    return Kinds(x, x.clamp(min=NO_COUNT), summed(x).unsqueeze(-1).clamp(min=NO_COUNT), x.shape)
+    totals = summed(x)
+    return Kinds(x, x.clamp(min=NO_COUNT), totals.unsqueeze(-1).clamp(min=NO_COUNT), totals)
 
 
 def counted_kinds(x: Tensor) -> Kinds:
@@ -168,10 +168,16 @@ def counted_kinds(x: Tensor) -> Kinds:
 
     if (places := present(x)) is None:
         return every_kind(x)
-    some = x.reshape(-1).index_select(0, places)
-    vectors = places // x.shape[-1]
-    kinds = Kinds(some, some, some, x.shape, places, vectors)
-    return kinds._replace(total=kinds.summed(some).reshape(-1).index_select(0, vectors))
+    some, vectors = x.reshape(-1).index_select(0, places), places // x.shape[-1]
+    totals = sums_of_some(some, places, vectors, x.shape)
+    return Kinds(some, some, totals.reshape(-1).index_select(0, vectors), totals, places, vectors, x.shape)
+
+
+def sums_of_some(values: Tensor, places: Tensor, vectors: Tensor, shape: Size) -> Tensor:
+    """Return the sum of each vector, of numbers at some places; of long vectors by torch's sum, which rounds less than steps."""
+    if shape[-1] > FEW:
+        return summed(values.new_zeros(shape.numel()).index_copy_(0, places, values).reshape(shape))
+    return values.new_zeros(shape[:-1].numel()).index_add_(0, vectors, values).reshape(shape[:-1])
 
 
 def summed(values: Tensor) -> Tensor:
@@ -196,5 +202,4 @@ def rest(x: Tensor) -> Tensor:
     from recon_cli.numerics.tables import looked_up, once
 
     kinds = once(counted_kinds, x)
-    of_all = looked_up(poisson_rest, kinds.summed(kinds.x), beyond=True)
-    return kinds.summed(looked_up(poisson_rest, kinds.x)) - of_all
+    return kinds.summed(looked_up(poisson_rest, kinds.x)) - looked_up(poisson_rest, kinds.totals, beyond=True)
