@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SOURCES = ("identity", "likelihoods", "numerics", "comparison/claim.py", "comparison/tally.py", "comparison/kernels.py")
 FEW_NUMBERS = 4  # of an element: mean and noises. Those of a mixture, more, are taken several at a time
+SHORT = 16  # components of a vector: of longer ones the compiler fills its lanes with one vector's
 LONG = 100  # operations: the compiler puts what takes more than these, of its own accord 30, into memory and reads it again
 Say = Callable[[str], None]
 
@@ -62,6 +63,17 @@ class Kind:
     def apart(self) -> bool:
         """Whether the kernel takes the numbers of an element one kind after another, (k, n), not side by side."""
         return 0 < len(self.claim.measured.head) <= FEW_NUMBERS and not self.event
+
+    @property
+    def by_component(self) -> bool:
+        """Whether the kernel takes data and means of vectors so too, one component after another: then each lane has a vector."""
+        return len(self.event) == 1 and self.event[0] <= SHORT and not self.claim.measured.head
+
+    def laid_out(self, x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """Return data and means as the kernel takes them."""
+        from recon_cli.comparison.parts import apart
+
+        return apart(x) if self.by_component else x, apart(mu) if self.apart or self.by_component else mu
 
     @property
     def description(self) -> dict[str, object]:
@@ -100,7 +112,6 @@ def is_kept(kind: Kind) -> bool:
 
 def find(case: ComparisonCase, say: Say) -> Found:
     """Return how to reduce a case's pieces: by the kernel that is kept, or that is made now. Raises Uncompiled."""
-    from recon_cli.comparison.parts import apart
     from recon_cli.numerics.tables import FEW
 
     if case.device.type != "cpu":
@@ -113,7 +124,7 @@ def find(case: ComparisonCase, say: Say) -> Found:
         del claim  # that of the case
         if others.tables and not (x.amin() >= 0 and x.amax() < FEW):
             return x.new_full((len(Values._fields) + len(Ratios._fields),), math.nan)  # a doubt: so without the kernel
-        return kernel(x, apart(mu) if kind.apart else mu, *others.numbers, *others.tables)
+        return kernel(*kind.laid_out(x, mu), *others.numbers, *others.tables)
 
     return Found(reduction, True, notes)
 
@@ -155,7 +166,7 @@ def make(kind: Kind) -> bytes:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    from recon_cli.comparison.parts import apart, together, unstack
+    from recon_cli.comparison.parts import together, unstack
     from recon_cli.numerics.tables import tables
 
     others = others_of(kind)
@@ -163,29 +174,31 @@ def make(kind: Kind) -> bytes:
     def at_numbers(x: Tensor, mu: Tensor, *rest: Tensor) -> Tensor:
         claim = kind.claim.with_numbers(rest[0].unbind()) if kind.is_known else kind.claim
         with tables(rest[len(others.numbers) :]):
+            if kind.by_component:
+                return reduced(claim, x.movedim(0, -1), mu.movedim(0, -1))
             return reduced(claim, x, together(mu), parts=True) if kind.apart else reduced(claim, x, mu)
 
-    x, mu = kind.examples()
-    inputs = (x, apart(mu) if kind.apart else mu, *others.numbers, *others.tables)
+    inputs = (*kind.laid_out(*kind.examples()), *others.numbers, *others.tables)
     events = torch.export.Dim("events")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph = make_fx(at_numbers, tracing_mode="symbolic")(*inputs)
-            check_any_size(graph)
+            check_any_size(graph, int(kind.by_component))
             if kind.apart:
                 unstack(graph)
             graph.graph.eliminate_dead_code()  # what was looked at on the way, and could not be
-            dynamic = ({0: events}, {int(kind.apart): events}, *[None] * (len(inputs) - 2))
+            axes = int(kind.by_component), int(kind.apart or kind.by_component)
+            dynamic = (*[{axis: events} for axis in axes], *[None] * (len(inputs) - 2))
             module = torch.export.export(graph, inputs, dynamic_shapes=dynamic).module()
             return kernels.compiled_ahead(module, inputs, {"realize_opcount_threshold": LONG, **vector_options()})
     except Exception as error:
         raise Uncompiled(error) from error
 
 
-def check_any_size(graph: GraphModule) -> None:
+def check_any_size(graph: GraphModule, axis: int = 0) -> None:
     """Raise ValueError where what was traced is of one number of events only, or has asked how many there are."""
-    size, shapes = next(iter(graph.graph.nodes)).meta["val"].shape[0], graph.shape_env
+    size, shapes = next(iter(graph.graph.nodes)).meta["val"].shape[axis], graph.shape_env
     asked = {symbol for guard in (shapes.guards if shapes else ()) for symbol in guard.expr.free_symbols}
     if isinstance(size, int) or size.node.expr in asked or not size.node.expr.is_symbol:
         raise ValueError("what it computes depends on how many events there are")

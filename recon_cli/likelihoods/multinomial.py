@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -40,7 +38,7 @@ class CrossEntropyOfCounts(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Of the logarithm of the probability."""
-        return -summed(x * but_one(prediction, lambda: x <= 0).log())
+        return -(x * but_one(prediction, lambda: x <= 0).log()).sum(dim=-1)
 
 
 class CrossEntropyOfCountsWithLogits(CrossEntropyOfCounts):
@@ -152,13 +150,13 @@ class Kinds(NamedTuple):
     def summed(self, values: Tensor) -> Tensor:
         """Return the sum of each vector."""
         if self.places is None or self.vectors is None or self.shape is None:
-            return summed(values)
+            return values.sum(dim=-1)
         return sums_of_some(values, self.places, self.vectors, self.shape)
 
 
 def every_kind(x: Tensor) -> Kinds:
     """Return all counts."""
-    totals = summed(x)
+    totals = x.sum(dim=-1)
     return Kinds(x, x.clamp(min=NO_COUNT), totals.unsqueeze(-1).clamp(min=NO_COUNT), totals)
 
 
@@ -176,16 +174,8 @@ def counted_kinds(x: Tensor) -> Kinds:
 def sums_of_some(values: Tensor, places: Tensor, vectors: Tensor, shape: Size) -> Tensor:
     """Return the sum of each vector, of numbers at some places; of long vectors by torch's sum, which rounds less than steps."""
     if shape[-1] > FEW:
-        return summed(values.new_zeros(shape.numel()).index_copy_(0, places, values).reshape(shape))
+        return values.new_zeros(shape.numel()).index_copy_(0, places, values).reshape(shape).sum(dim=-1)
     return values.new_zeros(shape[:-1].numel()).index_add_(0, vectors, values).reshape(shape[:-1])
-
-
-def summed(values: Tensor) -> Tensor:
-    """Return the sum of each vector; in a kernel component by component, if they are few: then each lane has a vector."""
-    from recon_cli.numerics.tables import current
-
-    by_component = current.get() is not None and values.shape[-1] <= FEW
-    return functools.reduce(operator.add, values.unbind(dim=-1)) if by_component else values.sum(dim=-1)
 
 
 def less(mu: Tensor, total: Tensor, count: Tensor) -> Tensor:
