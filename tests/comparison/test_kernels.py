@@ -272,7 +272,9 @@ print(comparison.rows[0].nll, comparison.holds, compiled, "torch._inductor" in s
 
 
 @pytest.mark.inductor
-@pytest.mark.parametrize("name", ["laplace", "student-t", "poisson", "categorical", "heteroscedastic-gaussian"])
+@pytest.mark.parametrize(
+    "name", ["laplace", "student-t", "poisson", "categorical", "multinomial", "von-mises-fisher", "heteroscedastic-gaussian"]
+)
 def test_the_real_one_measures_the_same(name: str) -> None:
     side = likelihoods.parse(name)
     means = torch.tensor([points.mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)], dtype=torch.float64)
