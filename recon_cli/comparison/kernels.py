@@ -191,7 +191,9 @@ def make(kind: Kind) -> bytes:
             axes = int(kind.by_component), int(kind.apart or kind.by_component)
             dynamic = (*[{axis: events} for axis in axes], *[None] * (len(inputs) - 2))
             module = torch.export.export(graph, inputs, dynamic_shapes=dynamic).module()
-            return kernels.compiled_ahead(module, inputs, {"realize_opcount_threshold": LONG, **vector_options()})
+            # Whether counts are within their tables is known before; of somebody's own class nothing is.
+            options = {"realize_opcount_threshold": LONG, "assert_indirect_indexing": not kind.is_known}
+            return kernels.compiled_ahead(module, inputs, {**options, **vector_options()})
     except Exception as error:
         raise Uncompiled(error) from error
 

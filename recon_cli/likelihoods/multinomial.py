@@ -89,7 +89,9 @@ class Multinomial(Likelihood):
         from recon_cli.numerics.stable import with_derivatives
         from recon_cli.numerics.tables import once
 
-        kinds = once(counted_kinds, x) if none_below(mu, 0, 1) else every_kind(x)
+        kinds = once(counted_kinds, x)
+        if kinds.places is not None and not none_below(mu, 0, 1):
+            kinds = every_kind(x)
         some, total, count = kinds.of(mu.detach()), kinds.total, kinds.positive
         quotient = total / count * some
         lost = less(some, total, count).addcmul_(quotient - 1, count, value=-1).div_(quotient.clamp(min=0.5).mul_(count))
