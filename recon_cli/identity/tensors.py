@@ -76,10 +76,10 @@ def beside(like: Tensor, numbers: float | Sequence[Any]) -> Tensor:
     """
     import torch
 
-    if like.device.type == "cpu":
-        return like.new_tensor(numbers)
     if isinstance(numbers, (int, float)):
         return like.new_full((), numbers)
+    if like.device.type == "cpu":
+        return like.new_tensor(numbers)
     return torch.stack([beside(like, each) for each in numbers])
 
 
