@@ -291,6 +291,15 @@ def test_the_real_one_measures_the_same(name: str) -> None:
             assert found[5:].tolist() == pytest.approx(due[5:].tolist(), rel=close)
 
 
+@pytest.mark.parametrize(("length", "by_component"), [(3, True), (16, True), (17, False)])
+def test_short_vectors_are_taken_one_component_after_another(length: int, by_component: bool) -> None:
+    kind = Kind(Claim.of(likelihoods.parse("categorical").admitted()), torch.float32, (length,))
+    x, mu = torch.rand(5, length), torch.rand(5, length)
+    for taken, given in zip(kind.laid_out(x, mu), (x, mu), strict=True):
+        assert taken.is_contiguous()
+        assert taken.equal(given.T if by_component else given)
+
+
 @pytest.mark.inductor
 def test_a_real_one_depends_on_no_number_of_events() -> None:
     @dataclasses.dataclass(frozen=True)
