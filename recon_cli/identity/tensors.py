@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Generator, Tensor
 
-    from recon_cli.identity.parametric import Number
-
 Values: TypeAlias = "Tensor | ArrayLike"  # what people give for a tensor
 
 
@@ -133,45 +131,6 @@ def largest(values: Tensor) -> float:
         return max(-least.item(), largest.item())
     except RuntimeError:  # under vmap, and of tensors without values
         return math.inf
-
-
-def by_cases(
-    rare: Tensor, of_rare: Callable[..., Tensor], usual: Callable[[], Tensor], *arguments: tuple[Number, float]
-) -> Tensor:
-    """Return what is usual, and where ``rare`` holds a function of the arguments there; of several elements one of each.
-
-    For those elements alone, if it can be asked where they are. Else for all, those that are usual taking the number that
-    stands with each argument: the function has a value and derivatives there, and so has what is usual where ``rare`` holds.
-    """
-    import torch
-
-    some, shape = places(rare), rare.shape
-    if some is None:
-        taken = (part.where(rare, at) if isinstance(part, torch.Tensor) else part for part, at in arguments)
-        return of_rare(*taken).where(rare, usual())
-    if len(some) == rare.numel():
-        return of_rare(*(part for part, _ in arguments))
-    values = usual()
-    if not len(some):
-        return values
-    many = (isinstance(part, torch.Tensor) and part.ndim > 0 for part, _ in arguments)
-    taken = (
-        part.expand(shape).reshape(-1).index_select(0, some) if each else part  # type: ignore[union-attr]
-        for (part, _), each in zip(arguments, many, strict=True)
-    )
-    return values.reshape(-1).index_copy(0, some, of_rare(*taken)).reshape(shape)
-
-
-def places(condition: Tensor) -> Tensor | None:
-    """Return where a condition holds, counted along all axes; None where that cannot be asked, or takes long: of a GPU."""
-    import torch
-
-    if torch.compiler.is_compiling() or condition.device.type != "cpu":
-        return None
-    try:
-        return condition.reshape(-1).nonzero().squeeze(-1) if condition.any() else condition.new_empty(0, dtype=torch.long)
-    except RuntimeError:  # under vmap, and of tensors without values
-        return None
 
 
 def but_one(values: Tensor, condition: Callable[[], Tensor]) -> Tensor:

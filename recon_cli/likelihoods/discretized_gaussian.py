@@ -12,7 +12,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import computed
-from recon_cli.identity.tensors import by_cases, largest
+from recon_cli.identity.tensors import largest
 from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
 from recon_cli.numerics.compensated import two_product
 
@@ -34,8 +34,16 @@ PLACES, WEIGHTS = (list(map(float, part[4:])) for part in leggauss(8))  # of eig
 class NormalBins(GreyLevels):
     """Bins of a Gaussian, of which some are narrow, w <= 1/2 and |c| w <= 1: c its middle, from mu, and w half of it."""
 
+    def usual(self, x: Tensor, mu: Tensor) -> Tensor:
+        """Return which bins are narrow and not open."""
+        half, (low, high) = 0.5 / (self.levels - 1), self.ends(x)
+        most = self.scale * (self.scale / half) if half <= 0.5 * self.scale else -1.0
+        return ((x - mu).abs_() <= most).logical_and_((low | high).logical_not_())
+
     def in_bin(self, x: Tensor, mu: Tensor, narrow: Callable[[Tensor, Tensor], Tensor], tails: Callable[..., Tensor]) -> Tensor:
         """Return what ``narrow`` gives of c and w, and of a bin that is open or not narrow ``tails`` of its edges."""
+        from recon_cli.numerics.cases import by_cases
+
         scale = self.scale
         distance, width = (x - mu) / scale, (x.new_full((), 0.5 / (self.levels - 1)) / scale).clamp(max=1e300)
         low, high = self.ends(x)
@@ -65,9 +73,9 @@ class DiscretizedGaussianLoss(NormalBins, Loss):
         """Over a narrow bin by eight points of the density, over others as the nll: a difference of cdfs has no digits."""
 
         def narrow(c: Tensor, w: Tensor) -> Tensor:
-            points = zip(PLACES, WEIGHTS, strict=True)
-            mean = sum((c * (w * at)).cosh() * (weight * (-(w * at).square() / 2).exp()) for at, weight in points)
-            return c * (c / 2) - (mean * (math.sqrt(2 / math.pi) * w)).log()
+            turn = c * w
+            moments = moments_at_points(w, terms_of(turn))
+            return c * (c / 2) - (series(turn * turn, moments) * (math.sqrt(2 / math.pi) * w)).log()
 
         return self.in_bin(x, prediction, narrow, lambda *edges: beyond(*edges)[0])
 
@@ -108,43 +116,65 @@ class DiscretizedGaussian(NormalBins, Likelihood):
 
 
 def over_bin(c: Tensor, w: Tensor) -> Tensor:
-    """Return -log p of a narrow bin: by the density at its middle, and its mean over the bin in units of that."""
+    """Return -log p of a narrow bin: by the density at its middle, and its mean over the bin in units of that.
+
+    The mean is e^(-w^2/2) times the sum of (c w)^2n/(2n)! r_n: see :func:`moments`.
+    """
     from recon_cli.numerics.stable import polynomial, with_derivatives
 
     known, half = c.detach(), w.detach()
-    terms = terms_of(known * half)
-    mean = mean_over(known, half, terms)
+    turn = known * half
+    terms = terms_of(turn)
+    mean = series(turn * turn, moments(half, terms))
     value = (known * known).add_(half * half).mul_(0.5).sub_(mean.mul_(math.sqrt(2 / math.pi) * half).log_())
 
     def by_distance() -> Tensor:
-        turn = c * w
-        return c * polynomial(turn * turn, [1 / math.factorial(2 * n + 1) for n in range(terms + 1)]) / mean_over(c, w, terms)
+        square = (c * w).square()
+        sinhc = polynomial(square, [1 / math.factorial(2 * n + 1) for n in range(terms + 1)])
+        return c * sinhc / series(square, moments(w, terms))
 
-    return with_derivatives(value, (by_distance, c), (lambda: -(c * w).cosh() / (w * mean_over(c, w, terms)), w))
+    def by_width() -> Tensor:
+        turn = c * w
+        return -turn.cosh() / (w * series(turn.square(), moments(w, terms)))
+
+    return with_derivatives(value, (by_distance, c), (by_width, w))
 
 
 def terms_of(turn: Tensor) -> int:
-    """Return how many terms of a series in turn^2 count, the n-th of which is less than turn^2n/(2n + 1)!: eight up to 1."""
+    """Return how many terms of a series count of which the n-th is below turn^2n/(2n + 1)!: eight, where turn is up to 1."""
     most = largest(turn)
     return next((n for n in range(1, 8) if most ** (2 * n + 2) <= 1e-17 * math.factorial(2 * n + 3)), 8)
 
 
-def mean_over(c: Tensor, w: Tensor, terms: int) -> Tensor:
-    """Return the density's mean over a narrow bin, in units of e^(-w^2/2) times that at its middle, to so many terms.
+def moments(w: Tensor, terms: int) -> list[Tensor]:
+    """Return r_n/(2n)!, r_n = e^(w^2/2) times the integral of u^2n e^(-(w u)^2/2) for u from 0 to 1, for n = 0, ..., terms.
 
-    It is the sum of (c w)^2n/(2n)! r_n, where r_n = e^(w^2/2) * the integral of u^2n e^(-(w u)^2/2) for u from 0 to 1
-    = (1 + w^2 r_(n + 1))/(2 n + 1).
+    By parts, r_n = (1 + w^2 r_(n + 1))/(2n + 1): downwards, so that all is added.
     """
-    square, own = (c * w).square(), w * w
-    rest, mean = own.new_full((), 1 / 21), None
-    for n in range(9, -1, -1):
-        rest = (own * rest + 1) / (2 * n + 1)
-        if n == terms:
-            mean = rest
-        elif mean is not None:
-            mean = mean * square / ((2 * n + 2) * (2 * n + 1)) + rest
-    assert mean is not None
-    return mean
+    square, rest = w * w, w.new_full((), 1 / 21)
+    every = [rest := (square * rest + 1) / (2 * n + 1) for n in range(9, -1, -1)]
+    return [each / math.factorial(2 * n) for n, each in enumerate(every[: -terms - 2 : -1])]
+
+
+def moments_at_points(w: Tensor, terms: int) -> list[Tensor]:
+    """Return the same integrals over (2n)! without the factor, from eight points."""
+    points = [(weight * (-(w * at).square() / 2).exp(), at) for at, weight in zip(PLACES, WEIGHTS, strict=True)]
+    one, *others = points
+    moments = []
+    for n in range(terms + 1):
+        moment = one[0] * (one[1] ** (2 * n) / math.factorial(2 * n))
+        for height, at in others:
+            moment = moment + height * (at ** (2 * n) / math.factorial(2 * n))
+        moments.append(moment)
+    return moments
+
+
+def series(square: Tensor, moments: list[Tensor]) -> Tensor:
+    """Return the polynomial in ``square`` of these coefficients; in place where nobody looks back."""
+    value = square * moments[-1] + moments[-2]
+    for part in moments[-3::-1]:
+        value = value * square + part if value.requires_grad else value.mul_(square).add_(part)
+    return value
 
 
 def over_tails(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, closed: Tensor) -> Tensor:
@@ -161,7 +191,11 @@ def over_tails(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, clos
 
 def beyond(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, closed: Tensor) -> tuple[Tensor, ...]:
     """-log p of a bin that is not narrow; the density at its near edge over p; and that at its far edge over that at its near."""
-    outside, reach = near > 0, distance.where(closed, 0)
+    import torch
+
+    from recon_cli.numerics.cases import nowhere
+
+    outside = near > 0
     size, more = near.where(outside, -near).clamp(max=1e300), rest.where(outside, -rest)
     square, lost = two_product(size, size / 2)
     lost = (lost + size * more).detach()
@@ -169,10 +203,14 @@ def beyond(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, closed: 
     fade, upper = (-square).exp() * (1 - lost), upper_tail(size)
     missed = (fade * upper).where(~outside, 0)
     edge = (1 / upper).where(outside, fade / (1 - missed))
+    whole = (square + lost - upper.log()).where(outside, -(-missed).log1p())
+    unit = 1 / math.sqrt(2 * math.pi)
+    if nowhere(closed):
+        return whole, edge * unit, torch.zeros_like(edge)
+    reach = distance.where(closed, 0)
     fall = (-2 * reach * width).exp().where(closed, 0)
     share = fall * upper_tail(reach + width) * edge  # of what lies beyond the near edge, beyond the far one
-    whole = (square + lost - upper.log()).where(outside, -(-missed).log1p()) - (-share).log1p()
-    return whole, edge / (1 - share) / math.sqrt(2 * math.pi), fall
+    return whole - (-share).log1p(), edge / (1 - share) * unit, fall
 
 
 def upper_tail(z: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon_cli.identity.tensors import by_cases
 from recon_cli.likelihoods.discretized_gaussian import DiscretizedGaussian
+from recon_cli.numerics.cases import by_cases
 
 NOISES = (0.3, 0.1, 0.02, 0.004, 1e-4)  # of 256 levels: all bins narrow but the open ones; some; none
 DISTANCES = (0.0, 1e-9, 0.5, 1.0, 2.0, 5.0, 12.0, 60.0, 300.0)  # in units of scale
