@@ -194,7 +194,8 @@ def _tally(
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
     sample.add(piece.start, events, points, *([] if piece.weights is None else [piece.weights]))
     if reduction is not None:
-        tally = replace(measure(case.claim, events, points, reduction=reduction), ratios=())
+        parts = kernels.divided(case.claim, events, points, reduction)
+        tally = replace(sum((measure(case.claim, *part, reduction=by) for part, by in parts), Tally()), ratios=())
     else:
 
         def measured(part: Part) -> Tally:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from recon_cli.comparison.claim import Claim, replaceable
-from recon_cli.comparison.tally import PIECE, Ratios, Values, has_quotient, measured_dtype, reduced
+from recon_cli.comparison.tally import PIECE, Ratios, Values, chunks, has_quotient, measured_dtype, reduced
 from recon_cli.runtime import kernels
 from recon_cli.runtime.devices import Uncompiled, compiled, vector_options
 from recon_cli.runtime.kernels import Kernel
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SOURCES = ("identity", "likelihoods", "numerics", "comparison/claim.py", "comparison/tally.py", "comparison/kernels.py")
 FEW_NUMBERS = 4  # of an element: mean and noises. Those of a mixture, more, are taken several at a time
 SHORT = 16  # components of a vector: of longer ones the compiler fills its lanes with one vector's
+VECTORS = 1 << 17  # numbers: of vectors with several numbers a component so many at a time
 LONG = 100  # operations: the compiler puts what takes more than these, of its own accord 30, into memory and reads it again
 Say = Callable[[str], None]
 
@@ -127,6 +129,31 @@ def find(case: ComparisonCase, say: Say) -> Found:
         return kernel(*kind.laid_out(x, mu), *others.numbers, *others.tables)
 
     return Found(reduction, True, notes)
+
+
+def divided(
+    claim: Claim, x: Tensor, mu: Tensor, reduction: Reduction
+) -> Iterator[tuple[tuple[Tensor, Tensor], Reduction | None]]:
+    """Yield the events of a piece that a kernel is for, with it; and all others, chunk by chunk, without.
+
+    Vectors of several numbers a component go to it some at a time: what it writes and reads again stays in the cache.
+    """
+    if x.device.type != "cpu":
+        yield (x, mu), reduction
+        return
+    conditions = [condition for part in claim.parts if (condition := part.usual(x, mu)) is not None]
+    kinds: list[tuple[Tensor, Tensor, Reduction | None]] = [(x, mu, reduction)]
+    if conditions:
+        usual = functools.reduce(operator.and_, conditions)
+        kinds = [
+            (x.index_select(0, some), mu.index_select(0, some), by)
+            for condition, by in ((usual, reduction), (~usual, None))
+            if len(some := condition.nonzero().squeeze(-1))
+        ]
+    most = VECTORS if claim.measured.event and claim.measured.head else mu.numel()
+    for of_data, of_means, by in kinds:
+        for part in chunks(claim.measured, of_data, of_means, most if by is not None else 0):
+            yield part, by if len(part[0]) > 1 else None  # what was compiled takes no single one
 
 
 def made_or_loaded(kind: Kind, say: Say) -> tuple[Kernel, tuple[str, ...]]:

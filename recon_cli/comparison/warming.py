@@ -81,6 +81,7 @@ def kind_of(likelihood: Likelihood, loss: Loss | None, dtype: str, length: int) 
     """Return what a comparison of a likelihood and a loss takes. Raises ReconError where they do not fit, or are not recon's."""
     import torch
 
+    likelihood = likelihood.of_vectors(length)
     head, event = len(likelihood.head), (length,) * likelihood.event
     x, mu = torch.zeros(2, *event), torch.zeros(2, *event, *([head] if head else []))
     kind = Kind.of(admit(likelihood, loss, x, mu, torch.device("cpu"), devices.dtype(dtype), "data", False))

@@ -88,6 +88,9 @@ class Parametric:
             object.__setattr__(same, name, value)
         return same
 
+    def usual(self, x: Tensor, mu: Tensor) -> Tensor | None:
+        """Return which elements a kernel is for, where others are computed otherwise and are few; None where it is for all."""
+
     @property
     def parameters(self) -> dict[str, Number]:
         """The numbers by name."""

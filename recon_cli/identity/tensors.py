@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -117,6 +118,19 @@ def none_below(values: Tensor, low: float, high: float | None = None) -> bool:
         return bool(least.item() >= low and largest.item() <= high)
     except RuntimeError:  # under vmap, and of tensors without values
         return False
+
+
+def largest(values: Tensor) -> float:
+    """Return the largest absolute value, NaN if there is one; infinity where that cannot be asked, or takes long: of a GPU."""
+    import torch
+
+    if torch.compiler.is_compiling() or values.device.type != "cpu":
+        return math.inf
+    try:
+        least, largest = values.detach().aminmax() if values.numel() else (values.new_zeros(()),) * 2
+        return max(-least.item(), largest.item())
+    except RuntimeError:  # under vmap, and of tensors without values
+        return math.inf
 
 
 def but_one(values: Tensor, condition: Callable[[], Tensor]) -> Tensor:

@@ -36,17 +36,23 @@ class GreyLevels(Parametric):
     support: ClassVar[Region] = computed(lambda self: Lattice(levels=self.levels))
     of_residual: ClassVar[tuple[float, ...] | None] = (0.0, 1.0)
 
-    def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
+    def ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where x is the lowest level, and where it is the highest."""
+        quarter = 0.25 / (self.levels - 1)
+        return x < quarter, x > 1 - quarter
+
+    def edges(self, x: Tensor, mu: Tensor, scale: Number | None = None) -> tuple[Tensor, ...]:
         """Return mu's distance from x, half a bin, mu's distance from the bin (a sum of two), in units of scale; if it is closed.
 
         Distances are positive where mu is out of the bin, negative in it or, of an end bin, beyond it. Neither half
         a bin nor x - mu need be floats: both are kept as sums of two, or the edges of bins much wider than scale would blur.
+        Of some elements ``scale`` is theirs.
         """
         steps = self.levels - 1
         half = 0.5 / steps
         whole, missed = two_product(half, steps)
-        ends = (x < 0.25 / steps, x > 1 - 0.25 / steps)
-        return bin_edges(x, mu, self.scale, half, (0.5 - whole - missed) / steps, *ends)
+        scale = self.scale if scale is None else scale
+        return bin_edges(x, mu, scale, half, (0.5 - whole - missed) / steps, *self.ends(x))
 
     @classmethod
     def designed(cls, x: Tensor) -> Self:

@@ -12,11 +12,12 @@ from recon_cli.identity.losses import Link, Loss, raw_names
 from recon_cli.identity.parametric import Parametric, computed, parameter
 from recon_cli.identity.regions import POSITIVE, REAL, Interval, Region
 from recon_cli.identity.vectors import REAL_VECTORS, VectorOutputs
-from recon_cli.likelihoods._vectors import HALF_LOG_TAU, of_length, whitened
+from recon_cli.likelihoods._vectors import HALF_LOG_TAU, half_square, of_length, whitened
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+FEW = 16  # components that a kernel takes one after another
 WRITTEN = 5  # components of a vector whose formula is written out at most
 
 
@@ -160,8 +161,12 @@ class CholeskyGaussian(OfTriangle, Likelihood):
 
 
 def cost(e: Tensor, lower: Tensor, logs: Tensor) -> Tensor:
-    """Return |L^-1 e|^2/2 + log det L, ``logs`` being the logarithms of L's diagonal."""
-    return whitened(e, lower).square().sum(dim=-1) / 2 + logs.sum(dim=-1)
+    """Return |L^-1 e|^2/2 + log det L, ``logs`` being the logarithms of L's diagonal; in a kernel, few components, by each."""
+    from recon_cli.numerics.tables import in_kernel
+
+    by_component = in_kernel() and e.shape[-1] <= FEW
+    half = half_square(e, lower) if by_component else whitened(e, lower).square().sum(dim=-1) / 2
+    return half + logs.sum(dim=-1)
 
 
 def moved(values: Tensor, way: str, first: int = 1) -> Tensor:

@@ -62,6 +62,11 @@ def tables(given: Sequence[Tensor] | None = None) -> Iterator[Tables]:
         current.reset(token)
 
 
+def in_kernel() -> bool:
+    """Return whether an expression is traced for a kernel, which takes values and first derivatives, on a CPU."""
+    return not torch.compiler.is_compiling() and current.get() is not None
+
+
 def looked_up(function: Function, x: Tensor, *numbers: Number, beyond: bool = False) -> Tensor:
     """Return ``function`` of every element of ``x``, from a table where these are whole numbers, many more than differ.
 

@@ -300,6 +300,37 @@ def test_short_vectors_are_taken_one_component_after_another(length: int, by_com
         assert taken.equal(given.T if by_component else given)
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.004, 1e-3])
+def test_what_a_kernel_is_not_for_is_measured_beside(made: list[Claim], scale: float) -> None:
+    """Open and wide bins of a Gaussian: few, some, all."""
+    mu = torch.rand(4000, generator=torch.Generator().manual_seed(7))
+    side = likelihoods.parse(f"discretized-gaussian:scale={scale}")
+    x = side.sample(mu, torch.Generator().manual_seed(7))
+    found, due = (recon_cli.compare(x, mu, side, engine=engine, device="cpu").rows[0] for engine in ("compile", "eager"))
+    assert found.nll == pytest.approx(due.nll, rel=1e-14)
+    assert (found.worst, found.ratio_min, found.ratio_max) == (due.worst, due.ratio_min, due.ratio_max)
+    assert (found.elements, found.ratio_elements) == (due.elements, due.ratio_elements) == (4000, 4000)
+
+
+def test_it_is_given_pieces_that_stay_in_the_cache_and_never_a_single_event() -> None:
+    claim = Claim.of(likelihoods.parse("low-rank-gaussian").admitted())
+    count = kernels.VECTORS // 30 + 1  # vectors of ten components, three numbers each
+    parts = [*kernels.divided(claim, torch.zeros(count, 10), torch.ones(count, 10, 3), tally.reduce)]
+    assert [(len(x), by is None) for (x, _), by in parts] == [(count - 1, False), (1, True)]
+
+
+@pytest.mark.inductor
+@pytest.mark.parametrize("name", ["discretized-gaussian", "low-rank-gaussian", "cholesky-gaussian:size=3"])
+def test_a_real_one_of_bins_or_of_matrices_measures_the_same(name: str) -> None:
+    side = likelihoods.parse(name)
+    means = torch.tensor([points.mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)], dtype=torch.float64)
+    mu = means.repeat(5000, *(1,) * (means.ndim - 1))
+    x = side.sample(mu, torch.Generator().manual_seed(7))
+    found, due = (recon_cli.compare(x, mu, side, engine=engine, device="cpu").rows[0] for engine in ("compile", "eager"))
+    assert found.nll == pytest.approx(due.nll, rel=1e-12)
+    assert found.holds
+
+
 @pytest.mark.inductor
 def test_a_real_one_depends_on_no_number_of_events() -> None:
     @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import recon_cli
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods._by_decoder import floored
+from recon_cli.likelihoods._vectors import half_square, whitened
 from recon_cli.likelihoods.cholesky_gaussian import CholeskyGaussian
 from recon_cli.likelihoods.low_rank_gaussian import LowRankGaussian
 from recon_cli.likelihoods.multivariate_gaussian import MultivariateGaussian
@@ -148,6 +149,16 @@ def test_nothing_is_lost_along_a_factor_that_is_large(size: float) -> None:
         assert abs(value.item() / exact - 1) < 1e-15 * 4
         for k in range(3):
             assert abs(slope[k, 1].item() / ((inverse[k, k] - w[k] ** 2) / 2) - 1) < 1e-8
+
+
+def test_substitution_by_component_is_that_of_the_solver_with_its_derivatives() -> None:
+    draw = torch.Generator().manual_seed(3)
+    lower = torch.randn(7, 5, 5, generator=draw, dtype=torch.float64) + 3 * torch.eye(5, dtype=torch.float64)
+    pair = torch.randn(7, 5, generator=draw, dtype=torch.float64).requires_grad_(), lower.requires_grad_()
+    found, due = half_square(*pair), whitened(*pair).square().sum(dim=-1) / 2
+    torch.testing.assert_close(found, due, rtol=1e-13, atol=0)
+    for one, other in zip(*(torch.autograd.grad(each.sum(), pair) for each in (found, due)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 def test_a_formula_of_many_components_is_not_written_out() -> None:
