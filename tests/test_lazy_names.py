@@ -17,7 +17,7 @@ def test_every_likelihood_is_at_the_top(name: str) -> None:
 
 
 def test_a_likelihood_by_its_name_loads_no_torch() -> None:
-    loaded = loaded_after("from recon_cli import Gaussian, StudentT\nGaussian(sigma=0.5).slope")
+    (loaded,) = loaded_after("from recon_cli import Gaussian, StudentT\nGaussian(sigma=0.5).slope")
     assert not loaded & {"torch", "sympy", "rich"}
 
 

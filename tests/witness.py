@@ -191,7 +191,7 @@ def sized(likelihood: Likelihood, raw: bool) -> tuple[type[Likelihood], bool, fl
     return type(likelihood), raw, likelihood.parameters[likelihood.sized_by] if likelihood.sized_by else 0.0
 
 
-@functools.lru_cache
+@functools.cache
 def symbolic(kind: type[Likelihood], raw: bool, size: float) -> tuple[Any, list[Any], list[Any]]:
     """-log density, its derivatives by each number of mu (or of the raw output), and the names of noise, x and those."""
     fields = [field.name for field in dataclasses.fields(kind) if field.name != kind.sized_by]
@@ -206,7 +206,7 @@ def symbolic(kind: type[Likelihood], raw: bool, size: float) -> tuple[Any, list[
     return log, [sympy.diff(log, last) for last in mus], [*noise.values(), *xs, *mus]
 
 
-@functools.lru_cache
+@functools.cache
 def compiled(kind: type[Likelihood], raw: bool, size: float) -> tuple[Callable[..., Any], list[Callable[..., Any]]]:
     """What is symbolic as functions of noise, x and mu (or the raw output)."""
     log, slopes, names = symbolic(kind, raw, size)
@@ -263,7 +263,7 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
     return sizes[0], sizes[1:]
 
 
-@functools.lru_cache
+@functools.cache
 def terms(kind: type[Likelihood], raw: bool, size: float) -> tuple[list[Callable[..., Any]], list[list[Callable[..., Any]]]]:
     """The terms of -log density, and those of each of its derivatives, as :func:`compiled` has their sums."""
     log, slopes, names = symbolic(kind, raw, size)
@@ -273,7 +273,7 @@ def terms(kind: type[Likelihood], raw: bool, size: float) -> tuple[list[Callable
     return whole, each
 
 
-@functools.lru_cache
+@functools.cache
 def loss(likelihood: Likelihood, times: int = 0) -> Callable[[Any, Any], Any]:
     """The matching loss's formula, differentiated by mu so many times (the largest, by each number of a vector)."""
     own = likelihood.loss

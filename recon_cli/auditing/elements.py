@@ -136,8 +136,9 @@ def resized(elements: Elements, pair: Pair, meaning: str | None) -> Elements:
         return elements
     point = {elements.recon: 0.7, elements.target: 0.2, **dict.fromkeys(elements.scales, 0.8)}
     points = {key: torch.tensor([at], dtype=torch.float64) for key, at in point.items()}
-    ours, theirs = (float(each.laid(points, [new.recon, new.target], True)[1][new.recon]) for each in (elements, new))
-    times = ours / theirs if theirs else math.nan
+    ours, theirs = (each.laid(points, [new.recon, new.target], True)[1] for each in (elements, new))
+    by = new.recon if theirs[new.recon] else new.target  # of a detached reconstruction there is no gradient
+    times = float(ours[by] / theirs[by])
     return replace(new, times=times) if math.isfinite(times) and times else elements
 
 

@@ -22,6 +22,7 @@ from recon_cli.identity.vectors import REAL_VECTORS
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
 COUNTS = (*range(2, 33), 50, 63, 64, 99, 100, 127, 128, 200, 250, 255, 256, 500, 512, 1000)  # trials that are tried
 CLOSE = 1e-3  # within which a family is named, and the difference said
+SETTLED, NEAR = 1e-4, 1e-2  # by which share a step lowers the squares where a fit is done, unless it is so near already
 
 
 @dataclass(frozen=True)
@@ -239,8 +240,7 @@ def recognise(x: Tensor, raw: Tensor, measured: Tensor, links: Sequence[str] = t
                 if close[-1].off < MATCH and close[-1].weight != 0:
                     return close[-1]
         if not link:
-            own = [solved(each, x, raw, measured) for each in losses if each.own]
-            for match in sorted(own, key=lambda m: len(m.numbers)):
+            for match in (solved(each, x, raw, measured) for each in losses if each.own):  # those with the fewest numbers first
                 if match.off < MATCH and match.weight != 0:
                     return match
             if mixed := mixture(losses, x, raw, measured):
@@ -309,7 +309,10 @@ def refined(
         off = measured if field is None else measured - weight * field
         return (off / measured.abs().max()).nan_to_num(1.0, 1.0, -1.0).numpy()
 
-    best = least_squares(missed, [*start], method="lm", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=60)
+    fit = functools.partial(least_squares, missed, method="lm", xtol=1e-15, gtol=1e-15)
+    best = fit([*start], ftol=SETTLED, max_nfev=60)
+    if abs(best.fun).max() < NEAR:
+        best = fit(best.x, ftol=1e-15, max_nfev=60)
     return single(candidate, x, raw, measured, "", inside(best.x.tolist()))
 
 

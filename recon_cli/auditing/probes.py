@@ -213,19 +213,24 @@ class Elements:
         made, unless ``every`` point is wanted.
         """
         base, shape = self.base, self.base[self.recon].shape
-        each = torch.ones(shape.numel(), dtype=torch.float64) if self.weights is None else self.weights.flatten()
-        order, finite = each.nonzero().flatten(), True
+        with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, at each of many calls
+            each = torch.ones(shape.numel(), dtype=torch.float64) if self.weights is None else self.weights.flatten()
+            order, finite = each.nonzero().flatten(), True
+            width = len(order)
+            split = [*zip(*(some.split(width) for some in points.values()), strict=True)]
         rows: dict[str, list[Tensor]] = {key: [] for key in by}
-        for parts in zip(*(some.split(len(order)) for some in points.values()), strict=True):
+        for parts in split:
             values, count = dict(base), len(parts[0])
-            for key, part in zip(points, parts, strict=True):
-                flat = base[key if base[key].shape == shape else self.recon].clone().flatten()
-                flat[order] = part.repeat(math.ceil(len(order) / count))[: len(order)]
-                values[key] = flat.reshape(shape)
+            with torch._C.DisableTorchFunction():
+                for key, part in zip(points, parts, strict=True):
+                    flat = base[key if base[key].shape == shape else self.recon].clone().flatten()
+                    flat[order] = part.repeat(math.ceil(width / count))[:width]
+                    values[key] = flat.reshape(shape)
             loss, grads = pulled(self.problem, values, by)
             finite = finite and math.isfinite(loss)
-            for key in by:
-                rows[key].append((grads[key].flatten() / each)[order[:count]] * self.times)
+            with torch._C.DisableTorchFunction():
+                for key in by:
+                    rows[key].append((grads[key].flatten() / each)[order[:count]] * self.times)
             if not (finite or every):
                 break
         return finite, {key: torch.cat(some) for key, some in rows.items()}

@@ -106,6 +106,8 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:
             return None
         evidence = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
         return Astray(evidence, f"Compare element with element: ({recon.key} - {target.key})**2.", left=OF_MEAN)
+    if elementwise and bool(change(across(problem, x, r)).max() > small):  # a condition on data left out those that were tried
+        return None
     if worth:
         evidence = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
         return Astray(evidence, misplaced(problem, base, *names), left=BESIDE)
@@ -167,6 +169,11 @@ def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
         if bool((each - each.median()).abs().max() <= 1e-9 * each.median().abs()):
             return f"The parentheses are misplaced: write {word}({r} - {x}), not {word}({r}) - {x}."
     return f"Compare with the target before the loss is taken: square({r} - {x})."
+
+
+def across(problem: Problem, x: Tensor, r: Tensor) -> Tensor:
+    """Return a target with all its elements on the other side of their reconstructions; as it is, where it is no such numbers."""
+    return (r + torch.where(x < r, 0.95, 0.05)) / 2 if x.is_floating_point() and not problem.layout.binary else x
 
 
 def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[Tensor]:

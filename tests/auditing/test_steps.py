@@ -607,7 +607,7 @@ def test_what_is_written_to_by_way_of_a_view_is_written_to() -> None:
 
 
 def test_a_condition_on_data_that_is_fixed_in_a_step_makes_no_defect() -> None:
-    x, net = torch.poisson(torch.rand(8, 6)), Laws()
+    net, x = Laws(), torch.poisson(torch.rand(128, 6))  # one call gives many points
     with recon_cli.watch() as step:
         mean, logvar = net.encoder(x).chunk(2, -1)
         out, _, _ = net(mean + torch.randn_like(mean) * (logvar / 2).exp())

@@ -6,7 +6,7 @@ the network: there the loss begins. What only rearranges it (chunk, reshape) is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,12 +82,13 @@ class Cut:
             keywords = {key: given(part) for key, part in operation.keywords.items()}
             if operation.name in ("_log_softmax", "_softmax"):
                 arguments[2] = False  # half to float: here all are of one kind
-            mode = torch.enable_grad() if operation.derives else torch.no_grad()
             if operation.name == "_to_copy":
                 result = arguments[0].to(keywords.get("dtype") or arguments[0].dtype)
-            else:
-                with mode:
+            elif keywords or operation.derives != torch.is_grad_enabled():
+                with torch.set_grad_enabled(operation.derives):
                     result = operation.function(*arguments, **keywords)
+            else:
+                result = without_modes(operation.function, arguments)
             made = result if isinstance(result, (list, tuple)) else (result,)
             known.update(zip(operation.made, [part for part in made if isinstance(part, Tensor)], strict=False))
             known.update((new, given(Value(old))) for new, old in operation.aliases)
@@ -103,6 +104,15 @@ class Cut:
     def lines(self, names: Mapping[int, str]) -> tuple[Operation, ...]:
         """Return which of the named leaves each operation takes in, and its line."""
         return tuple(operations(self.path, names))
+
+
+def without_modes(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """Return what an operation makes of arguments that are no device and no dtype: nothing is asked of how it is called."""
+    try:
+        with torch._C.DisableTorchFunction():
+            return function(*arguments)
+    except RuntimeError:  # of two dtypes, say
+        return function(*arguments)
 
 
 def cut(tape: Tape, loss: int) -> Cut:
