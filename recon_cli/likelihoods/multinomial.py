@@ -94,7 +94,7 @@ class Multinomial(Likelihood):
             kinds = every_kind(x)
         some, total, count = kinds.of(mu.detach()), kinds.total, kinds.positive
         quotient = total / count * some
-        lost = less(some, total, count).addcmul_(quotient - 1, count, value=-1).div_(quotient.clamp(min=0.5).mul_(count))
+        lost = less(some, total, count).sub_((quotient - 1).mul_(count)).div_(quotient.clamp(min=0.5).mul_(count))
         deviance = -kinds.summed(quotient.log_().add_(lost).mul_(kinds.x))
         return with_derivatives(deviance, (lambda: -x / but_one(mu, lambda: x <= 0), mu)) + once(rest, x)
 
@@ -184,7 +184,7 @@ def less(mu: Tensor, total: Tensor, count: Tensor) -> Tensor:
     """Return n mu - x, of which nothing is lost where they are near: of an n that is not large by halves of mu, exact times n."""
     if none_below(-total, -SHORT):
         high = wide(mu.float())
-        return (total * high).sub_(count).addcmul_(mu - high, total)
+        return (total * high).sub_(count).add_((mu - high).mul_(total))
     mean, lost = two_product(mu, total)
     return mean.sub_(count).add_(lost)
 

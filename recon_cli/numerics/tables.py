@@ -137,7 +137,10 @@ def present(x: Tensor) -> Tensor | None:
         return None
     if (counts := counted(x)) is None:
         return None
-    places = numpy.flatnonzero(counts[0].bool().numpy())  # a fifth of the time that torch's own takes
+    try:
+        places = numpy.flatnonzero(counts[0].bool().numpy())  # a fifth of the time that torch's own takes
+    except RuntimeError:  # within torch.func's transforms
+        return None
     return torch.from_numpy(places) if SPARSE * len(places) <= x.numel() else None
 
 

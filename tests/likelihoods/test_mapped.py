@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import points
 import pytest
@@ -14,6 +15,15 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods._by_decoder import by_network
 
 SIDES = [likelihoods.parse(name) for name in likelihoods.names()] + [by_network(likelihoods.parse("student-t"))]
+
+
+@pytest.fixture(autouse=True)
+def warned_always() -> Iterator[None]:
+    """Torch warns of each use: of its own accord of the first in the process alone, whichever test that is in."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
 
 
 @pytest.mark.parametrize("side", SIDES, ids=str)
