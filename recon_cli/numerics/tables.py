@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 from weakref import ReferenceType, ref
 
-import numpy
 import torch
 from torch import Tensor
 
@@ -133,15 +132,12 @@ def once(function: Callable[[Tensor], Result], x: Tensor) -> Result:
 
 def present(x: Tensor) -> Tensor | None:
     """Return the places of the counts that are not zero, of all in one row; None where they are many, or it cannot be told."""
+    from recon_cli.numerics.cases import places
+
     if torch.compiler.is_compiling() or current.get() is not None or x.device.type != "cpu" or x.requires_grad:
         return None
-    if (counts := counted(x)) is None:
-        return None
-    try:
-        places = numpy.flatnonzero(counts[0].bool().numpy())  # a fifth of the time that torch's own takes
-    except RuntimeError:  # within torch.func's transforms
-        return None
-    return torch.from_numpy(places) if SPARSE * len(places) <= x.numel() else None
+    some = None if (counts := counted(x)) is None else places(counts[0] > 0)
+    return None if some is None or SPARSE * len(some) > x.numel() else some
 
 
 def counted(x: Tensor) -> Counts:
