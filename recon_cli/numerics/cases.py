@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy
 import torch
 from torch import Tensor
 
 from recon_cli.identity.parametric import Number
-from recon_cli.numerics.tables import in_kernel
+from recon_cli.numerics.tables import in_kernel, places
 
 
 def by_cases(
@@ -37,16 +36,6 @@ def by_cases(
         for part, _ in arguments
     )
     return values.reshape(-1).index_copy(0, some, of_rare(*taken)).reshape(shape)
-
-
-def places(condition: Tensor) -> Tensor | None:
-    """Return where a condition holds, counted along all axes; None where that cannot be asked, or takes long: of a GPU."""
-    if torch.compiler.is_compiling() or condition.device.type != "cpu":
-        return None
-    try:
-        return torch.from_numpy(numpy.flatnonzero(condition.numpy()))  # a fifth of the time that torch's own takes
-    except RuntimeError:  # within torch.func's transforms, and of tensors without values
-        return None
 
 
 def nowhere(condition: Tensor) -> bool:

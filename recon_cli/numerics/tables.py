@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 from weakref import ReferenceType, ref
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -130,10 +131,18 @@ def once(function: Callable[[Tensor], Result], x: Tensor) -> Result:
     return known.results[function]  # type: ignore[no-any-return]
 
 
+def places(condition: Tensor) -> Tensor | None:
+    """Return where a condition holds, counted along all axes; None where that cannot be asked, or takes long: of a GPU."""
+    if torch.compiler.is_compiling() or condition.device.type != "cpu":
+        return None
+    try:
+        return torch.from_numpy(numpy.flatnonzero(condition.numpy()))  # a third of the time that torch's own takes
+    except RuntimeError:  # within torch.func's transforms, and of tensors without values
+        return None
+
+
 def present(x: Tensor) -> Tensor | None:
     """Return the places of the counts that are not zero, of all in one row; None where they are many, or it cannot be told."""
-    from recon_cli.numerics.cases import places
-
     if torch.compiler.is_compiling() or current.get() is not None or x.device.type != "cpu" or x.requires_grad:
         return None
     some = None if (counts := counted(x)) is None else places(counts[0] > 0)
