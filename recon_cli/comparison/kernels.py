@@ -138,6 +138,8 @@ def divided(
 
     Vectors of several numbers a component go to it some at a time: what it writes and reads again stays in the cache.
     """
+    from recon_cli.numerics.tables import places
+
     if x.device.type != "cpu":
         yield (x, mu), reduction
         return
@@ -148,7 +150,7 @@ def divided(
         kinds = [
             (x.index_select(0, some), mu.index_select(0, some), by)
             for condition, by in ((usual, reduction), (~usual, None))
-            if len(some := condition.nonzero().squeeze(-1))
+            if (some := places(condition)) is not None and len(some)
         ]
     most = VECTORS if claim.measured.event and claim.measured.head else mu.numel()
     for of_data, of_means, by in kinds:

@@ -72,10 +72,12 @@ class DiscretizedGaussianLoss(NormalBins, Loss):
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Over a narrow bin by eight points of the density, over others as the nll: a difference of cdfs has no digits."""
 
+        from recon_cli.numerics.stable import polynomial
+
         def narrow(c: Tensor, w: Tensor) -> Tensor:
             turn = c * w
             moments = moments_at_points(w, terms_of(turn))
-            return c * (c / 2) - (series(turn * turn, moments) * (math.sqrt(2 / math.pi) * w)).log()
+            return c * (c / 2) - (polynomial(turn * turn, moments) * (math.sqrt(2 / math.pi) * w)).log()
 
         return self.in_bin(x, prediction, narrow, lambda *edges: beyond(*edges)[0])
 
@@ -125,17 +127,17 @@ def over_bin(c: Tensor, w: Tensor) -> Tensor:
     known, half = c.detach(), w.detach()
     turn = known * half
     terms = terms_of(turn)
-    mean = series(turn * turn, moments(half, terms))
+    mean = polynomial(turn * turn, moments(half, terms))
     value = (known * known).add_(half * half).mul_(0.5).sub_(mean.mul_(math.sqrt(2 / math.pi) * half).log_())
 
     def by_distance() -> Tensor:
         square = (c * w).square()
         sinhc = polynomial(square, [1 / math.factorial(2 * n + 1) for n in range(terms + 1)])
-        return c * sinhc / series(square, moments(w, terms))
+        return c * sinhc / polynomial(square, moments(w, terms))
 
     def by_width() -> Tensor:
         turn = c * w
-        return -turn.cosh() / (w * series(turn.square(), moments(w, terms)))
+        return -turn.cosh() / (w * polynomial(turn.square(), moments(w, terms)))
 
     return with_derivatives(value, (by_distance, c), (by_width, w))
 
@@ -167,14 +169,6 @@ def moments_at_points(w: Tensor, terms: int) -> list[Tensor]:
             moment = moment + height * (at ** (2 * n) / math.factorial(2 * n))
         moments.append(moment)
     return moments
-
-
-def series(square: Tensor, moments: list[Tensor]) -> Tensor:
-    """Return the polynomial in ``square`` of these coefficients; in place where nobody looks back."""
-    value = square * moments[-1] + moments[-2]
-    for part in moments[-3::-1]:
-        value = value * square + part if value.requires_grad else value.mul_(square).add_(part)
-    return value
 
 
 def over_tails(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, closed: Tensor) -> Tensor:

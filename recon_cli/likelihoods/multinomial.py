@@ -18,7 +18,9 @@ from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 from recon_cli.numerics.compensated import two_product
 
 if TYPE_CHECKING:
-    from torch import Generator, Size, Tensor
+    from collections.abc import Callable
+
+    from torch import Generator, Tensor
 
 SHORT = 2.0**29  # times a number of float32 it is one of float64
 FEW = 16  # kinds
@@ -133,33 +135,26 @@ class Multinomial(Likelihood):
 class Kinds(NamedTuple):
     """Counts as a formula takes them, the same as ``positive`` and the ``total`` of each one's vector, none below NO_COUNT.
 
-    All of them, in vectors; or, in one row, those that are not zero, which are at these ``places``, in these ``vectors``: texts
-    have few. ``totals`` are those of all vectors.
+    All of them, in vectors; or, in one row, those that are not zero, which are at these ``places``: texts have few. ``summed``
+    returns the sum of each vector, of values beside these counts; ``totals`` are those of the counts.
     """
 
     x: Tensor
     positive: Tensor
     total: Tensor
     totals: Tensor
+    summed: Callable[[Tensor], Tensor]
     places: Tensor | None = None
-    vectors: Tensor | None = None
-    shape: Size | None = None
 
     def of(self, mu: Tensor) -> Tensor:
         """Return the probabilities of these kinds."""
         return but_one(mu, lambda: self.x <= 0) if self.places is None else mu.reshape(-1).index_select(0, self.places)
 
-    def summed(self, values: Tensor) -> Tensor:
-        """Return the sum of each vector."""
-        if self.places is None or self.vectors is None or self.shape is None:
-            return values.sum(dim=-1)
-        return sums_of_some(values, self.places, self.vectors, self.shape)
-
 
 def every_kind(x: Tensor) -> Kinds:
     """Return all counts."""
     totals = x.sum(dim=-1)
-    return Kinds(x, x.clamp(min=NO_COUNT), totals.unsqueeze(-1).clamp(min=NO_COUNT), totals)
+    return Kinds(x, x.clamp(min=NO_COUNT), totals.unsqueeze(-1).clamp(min=NO_COUNT), totals, lambda values: values.sum(dim=-1))
 
 
 def counted_kinds(x: Tensor) -> Kinds:
@@ -168,16 +163,17 @@ def counted_kinds(x: Tensor) -> Kinds:
 
     if (places := present(x)) is None:
         return every_kind(x)
-    some, vectors = x.reshape(-1).index_select(0, places), places // x.shape[-1]
-    totals = sums_of_some(some, places, vectors, x.shape)
-    return Kinds(some, some, totals.reshape(-1).index_select(0, vectors), totals, places, vectors, x.shape)
+    shape, vectors = x.shape, places // x.shape[-1]
 
+    def summed(values: Tensor) -> Tensor:
+        """Return the sum of each vector; of long ones by torch's sum, which rounds less than one number after another."""
+        if shape[-1] > FEW:
+            return values.new_zeros(shape.numel()).index_copy_(0, places, values).reshape(shape).sum(dim=-1)
+        return values.new_zeros(shape[:-1].numel()).index_add_(0, vectors, values).reshape(shape[:-1])
 
-def sums_of_some(values: Tensor, places: Tensor, vectors: Tensor, shape: Size) -> Tensor:
-    """Return the sum of each vector, of numbers at some places; of long vectors by torch's sum, which rounds less than steps."""
-    if shape[-1] > FEW:
-        return values.new_zeros(shape.numel()).index_copy_(0, places, values).reshape(shape).sum(dim=-1)
-    return values.new_zeros(shape[:-1].numel()).index_add_(0, vectors, values).reshape(shape[:-1])
+    some = x.reshape(-1).index_select(0, places)
+    totals = summed(some)
+    return Kinds(some, some, totals.reshape(-1).index_select(0, vectors), totals, summed, places)
 
 
 def less(mu: Tensor, total: Tensor, count: Tensor) -> Tensor:

@@ -129,14 +129,14 @@ def bend(square: Tensor) -> Tensor:
     return square * polynomial(square, OF_BEND)
 
 
-def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
-    """Return the polynomial in ``x`` of these ``coefficients``, that of 1 first.
+def polynomial(x: Tensor, coefficients: Sequence[Number]) -> Tensor:
+    """Return the polynomial in ``x`` of these ``coefficients``, two at least, that of 1 first; they may be tensors too.
 
     By Horner's rule; in place where nobody looks back, for what is new goes through memory.
     """
-    value = torch.full_like(x, coefficients[-1])
-    for part in coefficients[-2::-1]:
-        value = value * x + part if x.requires_grad else value.mul_(x).add_(part)
+    value = x * coefficients[-1] + coefficients[-2]
+    for part in coefficients[-3::-1]:
+        value = value * x + part if value.requires_grad else value.mul_(x).add_(part)
     return value
 
 
